@@ -1,0 +1,1 @@
+"""Where a run runs: the resource plan and the one owner of ray.init."""

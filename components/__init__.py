@@ -1,0 +1,1 @@
+"""The parts: plain functions and small classes that work without a cluster."""

@@ -1,0 +1,1 @@
+"""Images: decode, inspect, store, fit, augment and put on the device."""

@@ -1,0 +1,1 @@
+"""Reference networks, Hugging Face classifiers and the model package."""

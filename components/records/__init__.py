@@ -1,0 +1,1 @@
+"""What every modality shares: record identity, splits, reasons, accounting, manifests, files."""

@@ -1,0 +1,124 @@
+"""The manifest: what a prepared data set is, in one JSON file that makes the folder a data set."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from components.config import Config
+from components.errors import DataError
+from components.images.fit import FittedTransform
+from components.records.accounting import Accounting
+from components.records.files import write_text
+from components.records.split import Split
+
+MANIFEST_NAME = "manifest.json"
+
+SHARD_SCHEMA: dict[str, str] = {
+    "record_id": "string",
+    "image": "binary",
+    "label": "int32",
+    "origin": "string",
+    "height_px": "int32",
+    "width_px": "int32",
+    "source_height_px": "int32",
+    "source_width_px": "int32",
+}
+
+
+class ShardInfo(Config):
+    """One prepared Parquet file."""
+
+    path: str
+    """Relative to the data set's folder."""
+    split: Split
+    num_rows: int
+    num_bytes: int
+    sha256: str
+
+
+class Lineage(Config):
+    """Where a prepared data set comes from."""
+
+    source: str
+    """The source as the recipe named it, without credentials, relative to the working directory."""
+    source_format: str
+    listing_sha256: str
+    """Digest over origin, size, time and label of every input."""
+    num_inputs: int
+    code_sha256: str
+    """Digest over the code that prepares."""
+    versions: dict[str, str]
+    """Versions of the libraries whose output ends up in the shards."""
+
+
+class Manifest(Config):
+    """A prepared data set: schema, classes, counts, accounting, fitted transform, lineage."""
+
+    format_version: Literal[1] = 1
+    fingerprint: str
+    """Digest over the data part of the recipe, the code and the input listing."""
+    created_utc: str
+    shard_schema: dict[str, str]
+    classes: list[str]
+    """Class names; a label is an index into this list."""
+    counts: dict[Split, dict[str, int]]
+    """Records by split and class."""
+    accounting: Accounting
+    transform: FittedTransform
+    """Fitted on the train split only."""
+    transform_hash: str
+    row_group_rows: int
+    mean_image_bytes: float
+    """Mean size of a stored image."""
+    shards: list[ShardInfo]
+    lineage: Lineage
+    recipe_data: dict[str, object]
+    """The data part of the recipe that made this."""
+
+    def num_records(self, split: Split) -> int:
+        """Records of one split."""
+        return sum(self.counts[split].values())
+
+    def shards_of(self, split: Split) -> list[ShardInfo]:
+        """Shards of one split, in order."""
+        return [shard for shard in self.shards if shard.split == split]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`: from here on the folder is a prepared data set."""
+    write_text(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of a prepared data set.
+
+    Raises:
+        DataError: There is no manifest, it cannot be read, a shard is missing or has another
+            size, or the fitted transform was changed.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise DataError(f"{folder} holds no prepared data set (no {MANIFEST_NAME}); run prepare")
+    try:
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{path}: {place}: {first['msg']}; delete {folder} and run prepare again"
+        ) from error
+    if manifest.transform.hash != manifest.transform_hash:
+        raise DataError(
+            f"{path}: the fitted transform does not match its hash {manifest.transform_hash}; "
+            f"delete {folder} and run prepare again"
+        )
+    for shard in manifest.shards:
+        file = folder / shard.path
+        size = file.stat().st_size if file.is_file() else None
+        if size != shard.num_bytes:
+            raise DataError(
+                f"{file}: {'missing' if size is None else f'{size} bytes'}, the manifest says "
+                f"{shard.num_bytes} bytes; delete {folder} and run prepare again"
+            )
+    return manifest

@@ -1,0 +1,14 @@
+"""How prepared records lie on disk: Parquet shards whose row groups are the unit of the feed."""
+
+from pydantic import Field
+
+from components.config import Config
+
+
+class ShardConfig(Config):
+    """Sizes of the prepared Parquet files."""
+
+    target_bytes: int = Field(64 << 20, ge=1 << 16)
+    """Bytes of stored images that one shard holds, about. Larger shards mean fewer files."""
+    row_group_rows: int = Field(64, ge=1, le=65536)
+    """Records in one Parquet row group: the unit that the feed reads, decodes and shuffles."""

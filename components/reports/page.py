@@ -1,0 +1,73 @@
+"""One self-contained HTML page per run: what happened to the data and what the model learned."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.reports import figures
+from components.reports.data import ReportData
+from components.reports.summary import best_epoch, remarks, top_confusions
+from components.reports.thumbnails import thumbnail
+
+MAX_AUGMENTED = 8
+MAX_MISTAKES = 24
+MAX_QUARANTINE_EXAMPLES = 12
+MAX_VIEWS = 7
+
+
+def render_report(data: ReportData) -> str:
+    """Render the page: one HTML document that needs no other file and no network.
+
+    Sections without data are left out. Pictures are shrunk to 192 px; at most 8 augmented
+    records with 7 views each, 24 mistakes and 12 quarantined records are shown.
+
+    Args:
+        data: What the run gathered.
+
+    Returns:
+        The document as text; write it as UTF-8.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["seconds"] = figures.format_seconds
+    environment.filters["thumbnail"] = thumbnail
+    template = environment.get_template("template.html.j2")
+    return template.render(data=data, remarks=remarks(data), **_sections(data))
+
+
+def _sections(data: ReportData) -> dict[str, Any]:
+    split = _judged_split(data)
+    matrix = data.confusion.get(split)
+    return {
+        "curves": figures.learning_curves(data.history, data.steps),
+        "best": best_epoch(data.history),
+        "split": split,
+        "confusion": None
+        if matrix is None
+        else figures.confusion_matrix(matrix, data.classes, f"confusion-{split}"),
+        "confusions": [] if matrix is None else top_confusions(matrix, data.classes),
+        "per_class": sorted(data.per_class.get(split, ()), key=_f1),
+        "metric_names": list(dict.fromkeys(n for m in data.metrics.values() for n in m)),
+        "balance": figures.class_balance(data.class_counts),
+        "timings": figures.timings(data.timings_s),
+        "augmented": data.augmented[:MAX_AUGMENTED],
+        "max_views": MAX_VIEWS,
+        "mistakes": data.mistakes[:MAX_MISTAKES],
+        "quarantine_examples": data.quarantine_examples[:MAX_QUARANTINE_EXAMPLES],
+    }
+
+
+def _judged_split(data: ReportData) -> str:
+    # The test split says what the model is worth; without one, validation has to.
+    return next((split for split in ("test", "val") if split in data.confusion), "")
+
+
+def _f1(score: Mapping[str, object]) -> float:
+    return float(str(score["f1"]))

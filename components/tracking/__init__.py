@@ -1,0 +1,1 @@
+"""The tracker protocol and MLflow behind it."""

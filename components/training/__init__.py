@@ -1,0 +1,1 @@
+"""Schedules, optimizers, the training step and loop, metrics and checkpoints."""

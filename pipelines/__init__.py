@@ -1,0 +1,1 @@
+"""The jobs: one file per job, each reads top to bottom."""

@@ -1,0 +1,209 @@
+"""The command line: one command per job, one JSON object for scripts, errors in one line."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from components.errors import DataError, HeadraceError
+
+app = typer.Typer(
+    name="headrace",
+    help="Stream, clean, normalize and augment large datasets with Ray Data into Ray Train.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="Path of a recipe, or the name of a shipped one.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, as train.epochs=3."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
+_INTERRUPTED = 130
+_errors = Console(stderr=True)
+
+
+@app.command()
+def plan(recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False) -> None:
+    """Print what a run will do here, and refuse what cannot run."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.plan import planned
+        from pipelines.plan_page import plan_as_dict, print_plan
+        from pipelines.recipe import load_recipe
+
+        loaded = load_recipe(recipe, overrides or [])
+        with planned(loaded) as decided:
+            if not as_json:
+                print_plan(loaded, decided, Console())
+            return plan_as_dict(decided)
+
+    _do(job, as_json, lambda result: None)
+
+
+@app.command()
+def prepare(
+    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+) -> None:
+    """Read, check, clean, split and store the data as shards with a manifest."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.jobs import prepare_job
+
+        return prepare_job(recipe, overrides or [], _errors)
+
+    _do(job, as_json, _print_prepared)
+
+
+@app.command()
+def train(recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False) -> None:
+    """Train on the prepared data and write the model package."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.jobs import train_job
+
+        return train_job(recipe, overrides or [], _errors)
+
+    _do(job, as_json, _print_run)
+
+
+@app.command()
+def evaluate(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    package: Annotated[
+        Path | None, typer.Option(help="Model package; default: the recipe's newest.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a model package on the prepared val and test splits."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.jobs import evaluate_job
+
+        return evaluate_job(recipe, overrides or [], package, _errors)
+
+    _do(job, as_json, _print_run)
+
+
+@app.command()
+def run(recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False) -> None:
+    """Plan, prepare, train, evaluate and report: the whole road."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.jobs import run_job
+
+        return run_job(recipe, overrides or [], _errors)
+
+    _do(job, as_json, _print_run)
+
+
+@app.command()
+def doctor(
+    output: Annotated[Path, typer.Option(help="Folder that runs are written to.")] = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Look at what this machine or cluster has, and what is missing or wrong."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.jobs import doctor_job
+
+        return doctor_job(output, None if as_json else Console())
+
+    _do(job, as_json, lambda result: None)
+
+
+@app.command()
+def recipe(
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE")] = None,
+    overrides: Overrides = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of recipes, for editors.")
+    ] = False,
+) -> None:
+    """Print the resolved recipe, with every default filled in."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.recipe import load_recipe, recipe_schema, resolved_yaml
+
+        if schema:
+            print(json.dumps(recipe_schema(), indent=2))
+        elif recipe is None:
+            raise DataError("name a recipe, as in `recipe digits`, or ask for --schema")
+        else:
+            print(resolved_yaml(load_recipe(recipe, overrides or [])), end="")
+        return {}
+
+    _do(job, False, lambda result: None)
+
+
+def _do(
+    job: Callable[[], dict[str, Any]], as_json: bool, show: Callable[[dict[str, Any]], None]
+) -> None:
+    """Run a job; turn what happens into an exit code and, at most, a few lines."""
+    signal.signal(signal.SIGTERM, _terminated)
+    # Libraries print to standard output as they like; with --json it belongs to the result.
+    stdout = os.dup(1) if as_json else None
+    if stdout is not None:
+        sys.stdout.flush()
+        os.dup2(2, 1)
+    try:
+        result = job()
+    except HeadraceError as error:
+        for line in str(error).splitlines():
+            _errors.print(f"[bold red]error:[/] {_escaped(line)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        _errors.print("interrupted", highlight=False)
+        raise typer.Exit(_INTERRUPTED) from None
+    finally:
+        if stdout is not None:
+            sys.stdout.flush()
+            os.dup2(stdout, 1)
+    if as_json:
+        print(json.dumps(result), flush=True)
+    else:
+        show(result)
+
+
+def _terminated(signum: int, frame: object) -> None:
+    # SystemExit runs the same cleaning up as Ctrl-C: MLflow says KILLED, Ray is shut down.
+    raise SystemExit(128 + signum)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _print_prepared(result: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"dataset  {result['dataset']}", highlight=False)
+
+
+def _print_run(result: dict[str, Any]) -> None:
+    console = Console()
+    for split, metrics in result.get("metrics", {}).items():
+        console.print(
+            f"{split:<5} accuracy {metrics['accuracy']:.4f}   loss {metrics['loss']:.4f}   "
+            f"F1 {metrics['f1_macro']:.4f}",
+            highlight=False,
+        )
+    for name in ("dataset", "package", "report"):
+        if name in result:
+            console.print(f"{name:<8} {result[name]}", highlight=False)
+
+
+def main() -> None:
+    """Entry point of `headrace` and `python -m pipelines`."""
+    app()

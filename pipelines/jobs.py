@@ -1,0 +1,146 @@
+"""What each command does, from the words on the command line to the result for `--json`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from clusters.resources import plan_resources
+from clusters.session import capacity_of, connect, disconnect, ray_session
+from components.errors import DataError, HeadraceError
+from components.records.split import Split
+from pipelines.display import Display
+from pipelines.doctor import diagnose, findings_table
+from pipelines.evaluate import evaluate
+from pipelines.folders import RunFolder, shown, staging_folder
+from pipelines.plan import planned
+from pipelines.plan_page import print_plan
+from pipelines.prepare import plan_prepare, prepare
+from pipelines.recipe import Recipe, load_recipe
+from pipelines.run import Timings, run, train_only
+
+
+def run_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+    """`run`."""
+    recipe = load_recipe(reference, overrides)
+    with planned(recipe) as plan:
+        print_plan(recipe, plan, console)
+        with Display(console).shown() as display:
+            return run(recipe, plan, display)
+
+
+def train_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+    """`train`."""
+    recipe = load_recipe(reference, overrides)
+    with planned(recipe) as plan:
+        print_plan(recipe, plan, console)
+        with Display(console).shown() as display:
+            return train_only(recipe, plan, display)
+
+
+def prepare_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+    """`prepare`."""
+    recipe = load_recipe(reference, overrides)
+    resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
+    timings = Timings()
+    with staging_folder(Path(recipe.output)) as staging:
+        plan = plan_prepare(recipe, staging)
+        display = Display(console)
+        if plan.cached is not None:
+            data = prepare(recipe, plan, display.progress)
+        else:
+            logs = Path(recipe.output) / "logs" / plan.target.name
+            with (
+                display.shown(),
+                timings.stage("prepare"),
+                ray_session(resources, logs),
+            ):
+                data = prepare(recipe, plan, display.progress)
+        display.prepared(data)
+    manifest = data.manifest
+    return {
+        "dataset": shown(data.folder),
+        "cached": data.cached,
+        "fingerprint": manifest.fingerprint,
+        "accounting": manifest.accounting.model_dump(),
+        "counts": manifest.counts,
+        "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
+    }
+
+
+def evaluate_job(
+    reference: str, overrides: Sequence[str], package: Path | None, console: Console
+) -> dict[str, Any]:
+    """`evaluate`."""
+    recipe = load_recipe(reference, overrides)
+    resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
+    package = package or _newest_package(recipe)
+    timings = Timings()
+    with staging_folder(Path(recipe.output)) as staging:
+        plan = plan_prepare(recipe, staging)
+    if plan.cached is None:
+        raise DataError(
+            f"the data of recipe {recipe.name} is not prepared; run `prepare {recipe.name}` first"
+        )
+    splits: list[Split] = ["val", "test"]
+    with (
+        TemporaryDirectory() as work,
+        Display(console).shown() as display,
+        ray_session(resources, package.parent / "logs"),
+    ):
+        done = [
+            evaluate(
+                package,
+                plan.target,
+                split,
+                Path(work) / f"{split}.parquet",
+                resources,
+                display.progress,
+            )
+            for split in splits
+            if plan.cached.num_records(split)
+        ]
+    return {
+        "package": shown(package),
+        "dataset": shown(plan.target),
+        "metrics": {evaluation.split: evaluation.metrics for evaluation in done},
+        "per_class": {evaluation.split: evaluation.per_class for evaluation in done},
+        "confusion": {evaluation.split: evaluation.confusion_KK.tolist() for evaluation in done},
+        "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
+    }
+
+
+def doctor_job(output: Path, console: Console | None) -> dict[str, Any]:
+    """`doctor`."""
+    findings = diagnose(output, check_cluster=_describe_cluster)
+    if console is not None:
+        console.print(findings_table(findings))
+    failed = [finding.name for finding in findings if finding.state == "fail"]
+    if failed and console is not None:
+        raise HeadraceError(f"a run cannot work here: {', '.join(failed)}; see the remedies above")
+    return {"ok": not failed, "findings": [vars(finding) for finding in findings]}
+
+
+def _describe_cluster() -> str:
+    connect()
+    try:
+        have = ray.cluster_resources()
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        return f"{nodes} nodes, {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
+    finally:
+        disconnect()
+
+
+def _newest_package(recipe: Recipe) -> Path:
+    found = sorted(
+        path.parent for path in Path(recipe.output).glob(f"{recipe.name}-*/package/package.json")
+    )
+    if not found:
+        raise DataError(
+            f"{recipe.output} holds no package of recipe {recipe.name}; run `train {recipe.name}` "
+            "first or name one with --package"
+        )
+    return RunFolder(found[-1].parent).package

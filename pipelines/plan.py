@@ -1,0 +1,171 @@
+"""plan: what a run will do here, refused before anything starts if it cannot."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusters.resources import ResourcePlan, plan_resources
+from clusters.session import capacity_of
+from components.errors import PlanError
+from components.models.registry import check_model
+from components.records.epoch_plan import BatchPlan
+from components.records.split import SPLITS, Split
+from components.training.schedules import build_schedule
+from pipelines.folders import staging_folder
+from pipelines.pilot import Pilot, measure
+from pipelines.prepare import PreparePlan, plan_prepare
+from pipelines.recipe import Recipe
+from pipelines.train import image_view
+
+# Measured on two cores; what starting Ray and its training workers costs, whatever the data.
+_START_RAY_S = 6.0
+_START_WORKERS_S = 14.0
+_EVALUATE_AND_REPORT_S = 10.0
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run, decided: every command uses exactly this.
+
+    Attributes:
+        resources: What Train, Data and the driver get.
+        prepare: The source, its listing and whether it is prepared already.
+        records: Records by split; exact where prepared, else expected.
+        exact: Whether `records` is exact.
+        batches: How a training epoch is cut into steps.
+        num_parameters: Of the model.
+        pilot: What a record costs.
+        prepared_bytes: Size of the shards, expected or known.
+        estimates_s: Expected seconds by stage.
+    """
+
+    resources: ResourcePlan
+    prepare: PreparePlan
+    records: dict[Split, int]
+    exact: bool
+    batches: BatchPlan
+    num_parameters: int
+    pilot: Pilot
+    prepared_bytes: int
+    estimates_s: dict[str, float]
+
+
+@contextmanager
+def planned(recipe: Recipe) -> Iterator[RunPlan]:
+    """Plan a run; what it needs of temporary files is gone after the block.
+
+    Raises:
+        PlanError: It cannot run here.
+        DataError: The source is refused.
+        RecipeError: The model or the schedule cannot be built for this data.
+    """
+    resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
+    _require_divisible(recipe, resources.num_workers)
+    with staging_folder(Path(recipe.output)) as staging:
+        prepare = plan_prepare(recipe, staging)
+        yield _run_plan(recipe, resources, prepare)
+
+
+def _run_plan(recipe: Recipe, resources: ResourcePlan, prepare: PreparePlan) -> RunPlan:
+    records = _records(recipe, prepare)
+    batches = BatchPlan(
+        num_rows=records["train"],
+        batch_size=recipe.train.batch_size,
+        lanes=min(recipe.train.shuffle_lanes, recipe.train.batch_size),
+        world_size=resources.num_workers,
+        keep_last=recipe.train.last_batch == "keep",
+    )
+    _require_steps(recipe, batches)
+    num_classes = len(
+        prepare.cached.classes if prepare.cached else prepare.listing.declared_classes
+    )
+    parameters = check_model(
+        recipe.model, num_classes=max(2, num_classes), image_px=recipe.input.image_px
+    )
+    pilot = measure(recipe, prepare, image_view(recipe), on_cpu=resources.device == "cpu")
+    prepared_bytes = int(pilot.stored_bytes * sum(records.values()))
+    _require_disk(recipe, prepare, prepared_bytes)
+    return RunPlan(
+        resources=resources,
+        prepare=prepare,
+        records=records,
+        exact=prepare.cached is not None,
+        batches=batches,
+        num_parameters=parameters,
+        pilot=pilot,
+        prepared_bytes=prepared_bytes,
+        estimates_s=_estimates(recipe, resources, prepare, pilot, records, batches),
+    )
+
+
+def _records(recipe: Recipe, prepare: PreparePlan) -> dict[Split, int]:
+    if prepare.cached is not None:
+        return {split: prepare.cached.num_records(split) for split in SPLITS}
+    total, split = prepare.listing.num_records, recipe.data.split
+    val, test = round(total * split.val), round(total * split.test)
+    return {"train": max(1, total - val - test), "val": val, "test": test}
+
+
+def _require_divisible(recipe: Recipe, num_workers: int) -> None:
+    batch, lanes = recipe.train.batch_size, min(recipe.train.shuffle_lanes, recipe.train.batch_size)
+    if batch % lanes == 0 and lanes % num_workers == 0:
+        return
+    lanes = num_workers * max(1, round(lanes / num_workers))
+    batch = lanes * max(1, round(batch / lanes))
+    raise PlanError(
+        f"train.batch_size = {recipe.train.batch_size} and train.shuffle_lanes = "
+        f"{recipe.train.shuffle_lanes} cannot be shared by {num_workers} workers; set "
+        f"train.batch_size={batch} train.shuffle_lanes={lanes}"
+    )
+
+
+def _require_steps(recipe: Recipe, batches: BatchPlan) -> None:
+    if not batches.num_steps:
+        raise PlanError(
+            f"train.batch_size = {recipe.train.batch_size} is larger than the {batches.num_rows} "
+            "training records and train.last_batch = drop; no step would be taken: set "
+            "train.last_batch=keep or a smaller train.batch_size"
+        )
+    build_schedule(
+        recipe.train.schedule,
+        peak_learning_rate=recipe.train.optimizer.learning_rate,
+        total_steps=batches.num_steps * recipe.train.epochs,
+        steps_per_epoch=batches.num_steps,
+    )
+
+
+def _require_disk(recipe: Recipe, prepare: PreparePlan, prepared_bytes: int) -> None:
+    if prepare.cached is not None:
+        return
+    # Staged files and shards lie side by side while the second pass runs.
+    needed, free = 2 * prepared_bytes, shutil.disk_usage(recipe.output).free
+    if needed > free:
+        raise PlanError(
+            f"preparing needs about {needed >> 20} MiB in {recipe.output} and {free >> 20} MiB are "
+            "free; free some space or set output to a larger disk"
+        )
+
+
+def _estimates(
+    recipe: Recipe,
+    resources: ResourcePlan,
+    prepare: PreparePlan,
+    pilot: Pilot,
+    records: dict[Split, int],
+    batches: BatchPlan,
+) -> dict[str, float]:
+    total = sum(records.values())
+    tasks = min(resources.cluster_cpus, len(prepare.listing.chunks))
+    feed_s = pilot.view_s * records["train"] / resources.data_cpus
+    threads = resources.worker_threads * resources.num_workers
+    learn_s = (pilot.learn_s or 0.0) * records["train"] / threads
+    epoch_s = max(feed_s, learn_s) * (1 + 0.5 * records["val"] / records["train"])
+    estimates = {"start_ray": 0.0 if resources.running_cluster else _START_RAY_S}
+    if prepare.cached is None:
+        estimates["prepare"] = pilot.prepare_s * total / max(1.0, tasks) + 2.0
+    estimates["train"] = _START_WORKERS_S + recipe.train.epochs * epoch_s
+    estimates["evaluate_and_report"] = _EVALUATE_AND_REPORT_S
+    estimates["total"] = sum(estimates.values())
+    return estimates

@@ -1,0 +1,81 @@
+"""The plan as a person reads it, and as a script does."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.folders import shown
+from pipelines.plan import RunPlan
+from pipelines.recipe import Recipe
+
+
+def plan_as_dict(plan: RunPlan) -> dict[str, Any]:
+    """The plan for `--json`."""
+    return {
+        "stages": {"prepare": "cached" if plan.prepare.cached else "to do"},
+        "dataset": shown(plan.prepare.target),
+        "records": plan.records,
+        "records_exact": plan.exact,
+        "prepared_bytes": plan.prepared_bytes,
+        "steps_per_epoch": plan.batches.num_steps,
+        "batch_size": plan.batches.batch_size,
+        "batch_size_per_worker": plan.batches.batch_size // plan.batches.world_size,
+        "num_parameters": plan.num_parameters,
+        "resources": plan.resources.as_dict(),
+        "estimates_s": {name: round(value, 1) for name, value in plan.estimates_s.items()},
+    }
+
+
+def print_plan(recipe: Recipe, plan: RunPlan, console: Console) -> None:
+    """Print the plan as a small table."""
+    table = Table(title=f"plan of {recipe.name}", title_justify="left", show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, text in _rows(recipe, plan):
+        table.add_row(name, text)
+    console.print(table)
+
+
+def _rows(recipe: Recipe, plan: RunPlan) -> list[tuple[str, str]]:
+    resources, records = plan.resources, plan.records
+    about = "" if plan.exact else "about "
+    splits = ", ".join(f"{count:,} {split}" for split, count in records.items())
+    where = "running cluster" if resources.running_cluster else "a Ray of its own"
+    share = (
+        f"{resources.worker_cpus} CPU"
+        if resources.worker_cpus
+        else "no CPU of its own (shares the cores with Data)"
+    )
+    gpu = ", 1 GPU" if resources.worker_gpus else ""
+    state = "cached" if plan.prepare.cached else f"{plan.prepare.listing.num_records:,} to read"
+    size = f"{about}{plan.prepared_bytes / 2**20:,.1f} MiB in shards"
+    workers = f"{resources.num_workers} {'worker' if resources.num_workers == 1 else 'workers'}"
+    steps = plan.batches.num_steps
+    estimates = ", ".join(f"{name} {value:.0f} s" for name, value in plan.estimates_s.items())
+    return [
+        ("prepare", f"{state} ({plan.prepare.listing.format}); {size}"),
+        ("records", f"{about}{splits}"),
+        (
+            "model",
+            f"{recipe.model.name}, {plan.num_parameters:,} parameters, "
+            f"{recipe.input.image_px} x {recipe.input.image_px} px, {resources.device}",
+        ),
+        (
+            "train",
+            f"{recipe.train.epochs} epochs x {steps} steps of {recipe.train.batch_size} records "
+            f"({recipe.train.batch_size // resources.num_workers} per worker)",
+        ),
+        (
+            "resources",
+            f"{where}, {resources.cluster_cpus:g} CPUs, {resources.cluster_gpus:g} GPUs: "
+            f"{workers} with {share}{gpu} each; Data keeps {resources.data_cpus} CPU",
+        ),
+        (
+            "memory",
+            f"{resources.object_store_bytes / 2**20:,.0f} MiB object store; the driver holds no "
+            "records",
+        ),
+        ("estimate", estimates),
+        ("output", recipe.output),
+    ]

@@ -1,0 +1,297 @@
+"""run: plan -> prepare -> train -> package -> evaluate -> report, tracked from end to end."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clusters.session import ray_session
+from components.errors import DataError
+from components.models.package import ModelPackage, save_package
+from components.models.registry import build_model, self_contained
+from components.records.files import write_text
+from components.records.split import Split
+from components.tracking.mlflow_tracker import start_mlflow
+from components.tracking.params import flatten
+from components.tracking.server import check_server, resolve_uri
+from components.tracking.tracker import Tracker
+from components.training.checkpoint import load_checkpoint
+from pipelines.display import Display
+from pipelines.evaluate import Evaluation, evaluate
+from pipelines.folders import RunFolder, new_run_folder, shown
+from pipelines.plan import RunPlan
+from pipelines.prepare import PreparedData, prepare
+from pipelines.provenance import git_commit, versions
+from pipelines.recipe import Recipe, recipe_fingerprint, resolved_yaml
+from pipelines.report import write_report
+from pipelines.train import Trained, train
+
+_KEPT_RECIPE_KEYS = ("data", "input", "model", "train")
+
+
+@dataclass
+class Timings:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _started_s: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        started_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started_s
+
+    def total(self) -> dict[str, float]:
+        """All stages and the time since the start."""
+        return self.seconds | {"total": time.perf_counter() - self._started_s}
+
+
+def run(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any]:
+    """The whole road; returns what `--json` prints.
+
+    Raises:
+        HeadraceError: Something was refused or failed, in words; MLflow says FAILED or KILLED.
+    """
+    timings = Timings()
+    check_server(resolve_uri(None, Path(recipe.output)))
+    folder = _run_folder(recipe)
+    with ray_session(plan.resources, folder.logs):
+        with timings.stage("prepare"):
+            data = prepare(recipe, plan.prepare, display.progress)
+        display.prepared(data)
+        with _tracked(recipe, plan, data, folder) as tracker:
+            with timings.stage("train"):
+                trained = train(recipe, plan.resources, data, folder, tracker, display.step)
+            package = _package(recipe, data, trained)
+            save_package(folder.package, package)
+            with timings.stage("evaluate"):
+                evaluations = [
+                    evaluate(
+                        folder.package,
+                        data.folder,
+                        split,
+                        folder.predictions / f"{split}.parquet",
+                        plan.resources,
+                        display.progress,
+                    )
+                    for split in _evaluated_splits(data)
+                ]
+            metrics = {evaluation.split: evaluation.metrics for evaluation in evaluations}
+            save_package(folder.package, _with_metrics(package, metrics))
+            return _conclude(recipe, data, folder, tracker, trained, evaluations, timings)
+
+
+def train_only(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any]:
+    """Train on the prepared data set and write the package; returns what `--json` prints."""
+    if plan.prepare.cached is None:
+        raise DataError(
+            f"the data of recipe {recipe.name} is not prepared as it asks; run "
+            f"`prepare {recipe.name}` first, or `run {recipe.name}` for everything"
+        )
+    timings = Timings()
+    check_server(resolve_uri(None, Path(recipe.output)))
+    folder = _run_folder(recipe)
+    data = PreparedData(plan.prepare.target, plan.prepare.cached, cached=True)
+    with (
+        ray_session(plan.resources, folder.logs),
+        _tracked(recipe, plan, data, folder) as tracker,
+    ):
+        with timings.stage("train"):
+            trained = train(recipe, plan.resources, data, folder, tracker, display.step)
+        package = _package(recipe, data, trained)
+        save_package(folder.package, package)
+        tracker.log_artifact(folder.package)
+        _write_state(folder, recipe, data, tracker, finished=True)
+        return {
+            "mlflow_run_id": tracker.run_id,
+            "run": shown(folder.path),
+            "dataset": shown(data.folder),
+            "package": shown(folder.package),
+            "metrics": {"val": package.metrics["val"]},
+            "timings_s": timings.total(),
+            "data_wait_share": data_wait_share(trained),
+        }
+
+
+def data_wait_share(trained: Trained) -> float:
+    """Share of the training time that was spent waiting for data, over all epochs."""
+    seconds = [row["images"] / row["images_per_s"] for row in trained.history]
+    shares = [row["data_wait_share"] for row in trained.history]
+    return float(np.average(shares, weights=seconds))
+
+
+def _evaluated_splits(data: PreparedData) -> list[Split]:
+    splits: list[Split] = ["val", "test"]
+    return [split for split in splits if data.manifest.num_records(split)]
+
+
+@contextmanager
+def _tracked(
+    recipe: Recipe, plan: RunPlan, data: PreparedData, folder: RunFolder
+) -> Iterator[Tracker]:
+    """The run in MLflow; FINISHED, FAILED or KILLED when the block ends."""
+    state = _read_state(folder)
+    with start_mlflow(
+        uri=None,
+        root=Path(recipe.output),
+        experiment=recipe.tracking.experiment,
+        run_name=folder.name,
+        tags={
+            "headrace.recipe": recipe.name,
+            "headrace.recipe_fingerprint": recipe_fingerprint(recipe),
+            "headrace.dataset_fingerprint": data.manifest.fingerprint,
+            "headrace.run_folder": shown(folder.path),
+        },
+        resume_run_id=state.get("mlflow_run_id"),
+        git_commit=git_commit(),
+        system_metrics=recipe.tracking.system_metrics,
+    ) as tracker:
+        _write_state(folder, recipe, data, tracker, finished=False)
+        write_text(folder.recipe, resolved_yaml(recipe))
+        tracker.log_params(flatten(recipe.model_dump(mode="json")))
+        tracker.log_params(flatten(plan.resources.as_dict(), "resources"))
+        tracker.log_params(flatten(versions(), "version"))
+        tracker.log_dataset(recipe.name, data.manifest.fingerprint, "train", shown(data.folder))
+        tracker.log_artifact(folder.recipe)
+        tracker.log_artifact(data.folder / "manifest.json", "dataset")
+        yield tracker
+
+
+def _run_folder(recipe: Recipe) -> RunFolder:
+    """A new folder, or with `resume` the one of the newest unfinished training.
+
+    Raises:
+        DataError: There is nothing to resume, or it was another training.
+    """
+    output = Path(recipe.output)
+    if not recipe.resume:
+        return new_run_folder(output, recipe.name)
+    found = sorted(
+        (path.parent for path in output.glob(f"{recipe.name}-*/run.json")),
+        key=lambda path: path.name,
+    )
+    if not found:
+        raise DataError(
+            f"resume=true: {recipe.output} holds no training of recipe {recipe.name}; start one "
+            "without resume"
+        )
+    folder = RunFolder(found[-1])
+    before = _read_state(folder)["recipe"]
+    now = _comparable(recipe)
+    changed = sorted(key for key in now if now[key] != before.get(key))
+    if changed:
+        raise DataError(
+            f"resume=true: {shown(folder.path)} was trained with another recipe; "
+            f"{changed[0]} was {before.get(changed[0])!r} and is {now[changed[0]]!r}; set it back "
+            "or start without resume"
+        )
+    return folder
+
+
+def _comparable(recipe: Recipe) -> dict[str, Any]:
+    """What must be the same for a training to go on; its length may grow."""
+    kept = recipe.model_dump(mode="json", include=set(_KEPT_RECIPE_KEYS) | {"seed", "augment"})
+    values = flatten(kept)
+    return {key: value for key, value in values.items() if key != "train.epochs"}
+
+
+def _read_state(folder: RunFolder) -> dict[str, Any]:
+    if not folder.state.is_file():
+        return {}
+    state: dict[str, Any] = json.loads(folder.state.read_text(encoding="utf-8"))
+    return state
+
+
+def _write_state(
+    folder: RunFolder, recipe: Recipe, data: PreparedData, tracker: Tracker, *, finished: bool
+) -> None:
+    state = {
+        "mlflow_run_id": tracker.run_id,
+        "dataset": os.path.relpath(data.folder, folder.path),
+        "finished": finished,
+        "recipe": _comparable(recipe),
+    }
+    write_text(folder.state, json.dumps(state, indent=2) + "\n")
+
+
+def _package(recipe: Recipe, data: PreparedData, trained: Trained) -> ModelPackage:
+    manifest = data.manifest
+    num_classes, image_px = len(manifest.classes), recipe.input.image_px
+    model = build_model(recipe.model, num_classes=num_classes, image_px=image_px, seed=recipe.seed)
+    checkpoint = load_checkpoint(trained.checkpoint)
+    checkpoint.restore(model)
+    best = checkpoint.history[-1]
+    val = {name.removeprefix("val_"): v for name, v in best.items() if name.startswith("val_")}
+    return ModelPackage(
+        model=model,
+        model_config=self_contained(recipe.model, num_classes=num_classes, image_px=image_px),
+        input_config=recipe.input,
+        transform=manifest.transform,
+        classes=manifest.classes,
+        recipe_yaml=resolved_yaml(recipe),
+        metrics={"val": val},
+        dataset_fingerprint=manifest.fingerprint,
+        git_commit=git_commit(),
+        versions=versions(),
+    )
+
+
+def _with_metrics(package: ModelPackage, metrics: dict[Split, dict[str, float]]) -> ModelPackage:
+    from dataclasses import replace
+
+    return replace(package, metrics=metrics)
+
+
+def _conclude(
+    recipe: Recipe,
+    data: PreparedData,
+    folder: RunFolder,
+    tracker: Tracker,
+    trained: Trained,
+    evaluations: list[Evaluation],
+    timings: Timings,
+) -> dict[str, Any]:
+    wait = data_wait_share(trained)
+    for evaluation in evaluations:
+        final = {f"{evaluation.split}/{k}": v for k, v in evaluation.metrics.items()}
+        tracker.log_metrics(final, step=len(trained.history))
+    tracker.log_metrics({"data_wait_share_total": wait}, step=len(trained.history))
+    with timings.stage("report"):
+        write_report(
+            recipe,
+            data,
+            trained,
+            evaluations,
+            folder,
+            run_id=tracker.run_id,
+            timings_s=timings.total(),
+            data_wait_share=wait,
+            git_commit=git_commit(),
+            versions=versions(),
+        )
+    tracker.log_artifact(folder.package)
+    tracker.log_artifact(folder.report)
+    _write_state(folder, recipe, data, tracker, finished=True)
+    accounting = data.manifest.accounting
+    return {
+        "mlflow_run_id": tracker.run_id,
+        "run": shown(folder.path),
+        "dataset": shown(data.folder),
+        "cached": data.cached,
+        "package": shown(folder.package),
+        "report": shown(folder.report),
+        "accounting": accounting.model_dump(),
+        "metrics": {evaluation.split: evaluation.metrics for evaluation in evaluations},
+        "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
+        "data_wait_share": wait,
+    }

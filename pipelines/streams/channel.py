@@ -1,0 +1,62 @@
+"""The line between a training's workers, its stream and the driver.
+
+Workers tell the driver what happens (steps, epochs, refusals) and tell the stream where to start.
+The driver is the only one that writes to MLflow, and it sees each epoch once: an epoch that a
+restart repeats has been seen before.
+"""
+
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from components.training.checkpoint import Position
+
+Event = dict[str, Any]
+
+
+@ray.remote(num_cpus=0)
+class Channel:
+    """Holds what was said until it is read; lives as long as the driver holds it."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._events: list[Event] = []
+        self._refusal: str | None = None
+        self._start: tuple[Position, int] | None = None
+
+    def send(self, event: Event) -> None:
+        """Leave an event for the driver."""
+        self._events.append(event)
+
+    def take(self) -> list[Event]:
+        """Everything since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def refuse(self, reason: str) -> None:
+        """Say that this training cannot go on, however often it is started again."""
+        self._refusal = self._refusal or reason
+
+    def refusal(self) -> str | None:
+        """Why this training cannot go on, or None."""
+        return self._refusal
+
+    def start_at(self, position: Position, world_size: int) -> None:
+        """Tell the stream where its next execution starts."""
+        self._start = (position, world_size)
+
+    def start(self) -> tuple[Position, int] | None:
+        """Where the next execution starts; None before anyone said so."""
+        return self._start
+
+
+def open_channel() -> ActorHandle:
+    """Start a channel, owned by this process."""
+    return Channel.remote()
+
+
+def stream_start(channel: ActorHandle) -> tuple[Position, int] | None:
+    """Where the stream starts, as the feed's source asks it; None before a worker said so."""
+    start: tuple[Position, int] | None = ray.get(channel.start.remote())
+    return start

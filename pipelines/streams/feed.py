@@ -1,0 +1,378 @@
+"""The feed: prepared shards -> one stream of augmented uint8 batches into the training workers.
+
+The stream holds what is left of a training: epoch after epoch, each followed by the evaluation on
+val, so that nothing restarts in between and the next epoch is decoded while this one is evaluated.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import DataIterator
+from ray.data.extensions import ArrowTensorArray
+
+from components.errors import DataError, HeadraceError
+from components.images.augment import AugmentConfig, Augmenter, augment_seed, build_augmenter
+from components.images.decode import decode_stored
+from components.images.geometry import Geometry, to_input
+from components.records.epoch_plan import (
+    BatchPlan,
+    EpochOrder,
+    FeedTask,
+    RowAddresses,
+    Segment,
+    ShardLayout,
+    segment_tasks,
+)
+from components.records.reasons import RecordRejected
+from components.training.checkpoint import Position
+from components.training.loop import Batch
+from pipelines.streams.tasks import TaskSource, task_stream
+
+_READ_COLUMNS = ["record_id", "image", "label"]
+# What one task puts out at most: small enough to stream, large enough to be worth a task.
+_TASK_BYTES = 8 << 20
+_TASK_ROWS = 512
+# Tasks of one execution; a longer training is streamed a number of epochs at a time.
+_MAX_TASKS = 4096
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """How a stored image becomes what the model sees.
+
+    Attributes:
+        image_px: Side of the model's input.
+        geometry: How an image is brought there without augmentation.
+        augment: Changes to training images.
+        seed: The recipe's seed.
+    """
+
+    image_px: int
+    geometry: Geometry
+    augment: AugmentConfig
+    seed: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image in a batch."""
+        return self.image_px * self.image_px * 3
+
+
+@dataclass(frozen=True)
+class FeedPlan:
+    """Everything that decides the stream, on any number of workers.
+
+    Attributes:
+        train: Where the train split lies.
+        val: Where the val split lies.
+        view: How records become pictures.
+        epochs: Training epochs.
+        batch_size: Rows of a global batch.
+        lanes: Places in the shuffled epoch that each batch draws from.
+        keep_last: Whether the last incomplete batch is a step of its own.
+    """
+
+    train: ShardLayout
+    val: ShardLayout
+    view: ImageView
+    epochs: int
+    batch_size: int
+    lanes: int
+    keep_last: bool
+
+    def batches(self, world_size: int, *, training: bool) -> BatchPlan:
+        """How a pass over train or val is cut into steps."""
+        if training:
+            lanes = min(self.lanes, self.batch_size)
+            return BatchPlan(
+                self.train.num_rows, self.batch_size, lanes, world_size, self.keep_last
+            )
+        # Nothing is shuffled in an evaluation: one lane per rank reads each row group once.
+        local = -(-self.batch_size // world_size)
+        return BatchPlan(self.val.num_rows, local * world_size, world_size, world_size, True)
+
+    def segments(self, start: Position, world_size: int) -> list[Segment]:
+        """What is left of the training from `start`, at most `_MAX_TASKS` tasks but whole epochs."""
+        segments: list[Segment] = []
+        num_tasks = 0
+        for epoch in range(start.epoch, self.epochs):
+            first = start.step if epoch == start.epoch else 0
+            added = [Segment(epoch, True, first), Segment(epoch, False)]
+            num_tasks += sum(len(self.tasks_of(segment, world_size)) for segment in added)
+            if segments and num_tasks > _MAX_TASKS:
+                break
+            segments += added
+        return segments
+
+    def tasks_of(self, segment: Segment, world_size: int) -> list[FeedTask]:
+        """The tasks of one segment."""
+        batches = self.batches(world_size, training=segment.training)
+        return segment_tasks(segment, batches, steps_per_task=self.steps_per_task(world_size))
+
+    def steps_per_task(self, world_size: int) -> int:
+        """Steps that one task prepares for one rank."""
+        local_rows = -(-self.batch_size // world_size)
+        rows = min(_TASK_ROWS, max(1, _TASK_BYTES // self.view.row_bytes))
+        return max(1, rows // local_rows)
+
+
+def feed_stream(plan: FeedPlan, start: Callable[[], tuple[Position, int] | None]) -> ray.data.Dataset:
+    """The stream as a Ray dataset.
+
+    Args:
+        plan: What is streamed.
+        start: Called on each execution, where the stream is made: (position, number of workers),
+            or None before that is known.
+    """
+    source = TaskSource(
+        "EpochPlan", partial(read_feed_task, plan), partial(_tasks_from, plan, start)
+    )
+    return task_stream(source)
+
+
+def _tasks_from(
+    plan: FeedPlan, start: Callable[[], tuple[Position, int] | None]
+) -> list[tuple[FeedTask, int]]:
+    announced = start()
+    if announced is None:
+        # Ray Data also asks when the stream is described, before there are workers.
+        return []
+    position, world_size = announced
+    return [
+        (task, world_size)
+        for segment in plan.segments(position, world_size)
+        for task in plan.tasks_of(segment, world_size)
+    ]
+
+
+def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> list[pa.Table]:
+    """Read, decode and augment the rows of one task; one block with a row per record."""
+    task, world_size = work
+    segment = task.segment
+    batches = plan.batches(world_size, training=segment.training)
+    steps = range(task.first_step, task.first_step + task.num_steps)
+    local = [batches.local_positions(task.rank, step) for step in steps]
+    positions = np.concatenate([positions for positions, _ in local])
+    layout = plan.train if segment.training else plan.val
+    order = _epoch_order(layout, plan.view.seed, segment.epoch, segment.training)
+    records = read_rows(layout, order.locate(positions))
+    counts = [len(positions) for positions, _ in local]
+    rows = len(positions)
+    return [
+        pa.table(
+            {
+                "image": ArrowTensorArray.from_numpy(_pictures(plan.view, segment, records)),
+                "label": records.column("label").cast(pa.int64()),
+                "record_id": records.column("record_id"),
+                "weight": np.concatenate([weights for _, weights in local]),
+                "epoch": np.full(rows, segment.epoch, np.int32),
+                "training": np.full(rows, segment.training),
+                "step": np.repeat(np.fromiter(steps, np.int32), counts),
+                "rank": np.full(rows, task.rank, np.int32),
+            }
+        )
+    ]
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(layout: ShardLayout, seed: int, epoch: int, shuffle: bool) -> EpochOrder:
+    return EpochOrder(layout, seed=seed, epoch=epoch if shuffle else 0, shuffle=shuffle)
+
+
+@lru_cache(maxsize=64)
+def _open_shard(path: str) -> pq.ParquetFile:
+    return pq.ParquetFile(path, memory_map=True)
+
+
+def read_rows(layout: ShardLayout, addresses: RowAddresses) -> pa.Table:
+    """Read rows by address, in the order asked for.
+
+    Raises:
+        DataError: A shard is gone or cannot be read any more.
+    """
+    tables: list[pa.Table] = []
+    places = np.empty(len(addresses.row), np.int64)
+    offset = 0
+    for shard in np.unique(addresses.shard):
+        mine = addresses.shard == shard
+        groups, inverse = np.unique(addresses.row_group[mine], return_inverse=True)
+        path = layout.paths[shard]
+        try:
+            file = _open_shard(path)
+            table = file.read_row_groups(groups.tolist(), columns=_READ_COLUMNS)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(
+                f"{path}: row groups {groups.tolist()} cannot be read ({error}); delete the "
+                "prepared data set and run prepare again"
+            ) from error
+        sizes = [file.metadata.row_group(group).num_rows for group in groups.tolist()]
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+        places[mine] = offset + starts[inverse] + addresses.row[mine]
+        offset += table.num_rows
+        tables.append(table)
+    return pa.concat_tables(tables).take(places).combine_chunks()
+
+
+def _pictures(view: ImageView, segment: Segment, records: pa.Table) -> npt.NDArray[np.uint8]:
+    images = np.empty((records.num_rows, view.image_px, view.image_px, 3), np.uint8)
+    identities = records.column("record_id").to_pylist()
+    stored = records.column("image").combine_chunks()
+    for number, identity in enumerate(identities):
+        images[number] = picture(
+            view, stored[number].as_buffer(), identity, segment.epoch if segment.training else None
+        )
+    return images
+
+
+def picture(
+    view: ImageView, stored: Any, record_id: str, epoch: int | None
+) -> npt.NDArray[np.uint8]:
+    """What the model sees of one record.
+
+    Args:
+        view: Size, geometry, augmentation and seed.
+        stored: Bytes of the image as prepared.
+        record_id: Decides, with seed and epoch, what the augmentation draws.
+        epoch: Training epoch; None gives the deterministic view of evaluation.
+
+    Returns:
+        uint8 RGB (image_px, image_px, 3).
+
+    Raises:
+        DataError: The stored bytes cannot be decoded any more.
+    """
+    try:
+        image_HWC = decode_stored(np.frombuffer(stored, np.uint8))
+    except RecordRejected as problem:
+        raise DataError(
+            f"record {record_id} was prepared but cannot be decoded any more ({problem}); its "
+            "shard is damaged: delete the prepared data set and run prepare again"
+        ) from problem
+    if epoch is None:
+        return to_input(image_HWC, image_px=view.image_px, geometry=view.geometry)
+    augment = _augmenter(view.augment.model_dump_json(), view.image_px, view.geometry)
+    return augment(image_HWC, augment_seed(view.seed, epoch, record_id))
+
+
+@lru_cache(maxsize=4)
+def _augmenter(augment_json: str, image_px: int, geometry: Geometry) -> Augmenter:
+    # Built once per worker process: the first build imports albumentations, 1.5 s.
+    config = AugmentConfig.model_validate_json(augment_json)
+    return build_augmenter(config, image_px=image_px, geometry=geometry)
+
+
+class FeedReader:
+    """One rank's end of the stream: batch after batch, segment after segment.
+
+    It checks that it is dealt its own batches in the planned order, so that a stream that deals
+    otherwise is an error and never a wrong epoch.
+    """
+
+    def __init__(
+        self,
+        iterator: DataIterator,
+        plan: FeedPlan,
+        *,
+        rank: int,
+        world_size: int,
+        announce: Callable[[Position], None],
+    ) -> None:
+        """Make a reader.
+
+        Args:
+            iterator: This rank's shard of `feed_stream`.
+            plan: The same plan.
+            rank: This worker's rank.
+            world_size: Number of workers.
+            announce: Tells the stream where to start; called on every rank before an execution,
+                returns when the stream knows.
+        """
+        self._iterator, self._plan = iterator, plan
+        self._rank, self._world_size = rank, world_size
+        self._announce = announce
+        self._batches: Iterator[Batch] | None = None
+        self._pending: Batch | None = None
+
+    def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
+        """The batches of one pass over train or val, from its first step.
+
+        Raises:
+            HeadraceError: The stream ended early or dealt another batch than planned.
+        """
+        batches = self._plan.batches(self._world_size, training=segment.training)
+        for step in range(segment.first_step, batches.num_steps):
+            batch = self._next(Position(segment.epoch, step, global_step), segment)
+            expected = (segment.epoch, segment.training, step)
+            if (batch.epoch, batch.training, batch.step) != expected:
+                raise HeadraceError(
+                    f"rank {self._rank} expected (epoch, training, step) {expected} from the feed "
+                    f"and got {(batch.epoch, batch.training, batch.step)}; this is a defect, "
+                    "please report it"
+                )
+            yield replace(batch, global_rows=batches.global_rows(step))
+
+    def _next(self, position: Position, segment: Segment) -> Batch:
+        if self._batches is None:
+            if not segment.training:
+                raise HeadraceError("the feed ended between an epoch and its evaluation")
+            self._announce(position)
+            self._batches = self._open()
+        batch = next(self._batches, None)
+        if batch is None:
+            # This execution held whole epochs only and is used up: start the next one.
+            self._batches = None
+            if segment.first_step != position.step:
+                raise HeadraceError(
+                    f"the feed ended in epoch {position.epoch} at step {position.step}"
+                )
+            return self._next(position, segment)
+        return batch
+
+    def _open(self) -> Iterator[Batch]:
+        blocks = self._iterator.iter_batches(
+            batch_size=None, batch_format="numpy", prefetch_batches=2
+        )
+        for block in blocks:
+            if not len(block["rank"]):
+                continue
+            if (block["rank"] != self._rank).any():
+                raise HeadraceError(
+                    f"rank {self._rank} was dealt a block of rank {block['rank'][0]}; this is a "
+                    "defect, please report it"
+                )
+            yield from _batches_of(block)
+
+
+def _batches_of(block: dict[str, npt.NDArray[Any]]) -> Iterator[Batch]:
+    """Cut a block, which holds whole steps of one segment, into its steps; without copying."""
+    steps, starts = np.unique(block["step"], return_index=True)
+    ends = [*starts[1:].tolist(), len(block["step"])]
+    for step, start, end in zip(steps.tolist(), starts.tolist(), ends, strict=True):
+        rows = slice(start, end)
+        yield Batch(
+            epoch=int(block["epoch"][start]),
+            training=bool(block["training"][start]),
+            step=step,
+            images_BHWC=block["image"][rows],
+            labels_B=block["label"][rows],
+            weights_B=block["weight"][rows],
+            record_ids=block["record_id"][rows],
+            global_rows=0,
+        )
+
+
+def shard_layout(folder: Path, shards: list[tuple[str, int]], row_group_rows: int) -> ShardLayout:
+    """Where the rows of a split lie; absolute, for workers with another working directory."""
+    return ShardLayout(
+        paths=tuple(str((folder / path).absolute()) for path, _ in shards),
+        rows=tuple(rows for _, rows in shards),
+        row_group_rows=row_group_rows,
+    )

@@ -1,0 +1,402 @@
+"""train: shards -> augmented stream -> TorchTrainer -> checkpoints -> model package."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+from ray.train import (
+    CheckpointConfig,
+    DataConfig,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+)
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import LoggingConfig
+
+from clusters.resources import ResourcePlan
+from components.errors import HeadraceError
+from components.models.registry import ModelConfig, build_model
+from components.records.manifest import Manifest
+from components.tracking.tracker import Tracker
+from components.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from components.training.config import TrainConfig
+from components.training.loop import LoopSettings, StepReport, train_epochs
+from components.training.optimizers import build_optimizer
+from components.training.parallel import is_distributed
+from components.training.schedules import build_schedule
+from pipelines.folders import RunFolder
+from pipelines.prepare import PreparedData
+from pipelines.recipe import Recipe
+from pipelines.streams.channel import Event, open_channel, stream_start
+from pipelines.streams.feed import FeedPlan, FeedReader, ImageView, feed_stream, shard_layout
+from pipelines.streams.tasks import explained
+
+_POLL_S = 0.25
+_RAY_NAME = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left behind.
+
+    Attributes:
+        checkpoint: Folder of the best checkpoint by the recipe's metric.
+        history: One row of metrics per epoch.
+        steps: Step reports, thinned, for curves.
+    """
+
+    checkpoint: Path
+    history: list[dict[str, float]]
+    steps: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """Everything that a training worker needs; travels to it as it is."""
+
+    feed: FeedPlan
+    model: ModelConfig
+    train: TrainConfig
+    num_classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    seed: int
+    threads: int
+    channel: ActorHandle
+
+
+def feed_plan(recipe: Recipe, data: PreparedData) -> FeedPlan:
+    """The feed of a recipe over a prepared data set."""
+    layouts = {
+        split: shard_layout(
+            data.folder,
+            [(shard.path, shard.num_rows) for shard in data.manifest.shards_of(split)],
+            data.manifest.row_group_rows,
+        )
+        for split in ("train", "val")
+    }
+    return FeedPlan(
+        train=layouts["train"],
+        val=layouts["val"],
+        view=image_view(recipe),
+        epochs=recipe.train.epochs,
+        batch_size=recipe.train.batch_size,
+        lanes=recipe.train.shuffle_lanes,
+        keep_last=recipe.train.last_batch == "keep",
+    )
+
+
+def image_view(recipe: Recipe) -> ImageView:
+    """How the recipe's records become pictures."""
+    return ImageView(recipe.input.image_px, recipe.input.geometry, recipe.augment, recipe.seed)
+
+
+def train(
+    recipe: Recipe,
+    resources: ResourcePlan,
+    data: PreparedData,
+    folder: RunFolder,
+    tracker: Tracker,
+    on_step: Callable[[StepReport], None],
+) -> Trained:
+    """Train on a prepared data set; Ray must be up.
+
+    A checkpoint that lies in the run's folder is continued.
+
+    Raises:
+        HeadraceError: The training cannot go on, in words.
+    """
+    channel = open_channel()
+    feed = feed_plan(recipe, data)
+    listener = _Listener(channel, tracker, on_step)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"task": _worker_task(recipe, resources, data.manifest, feed, channel)},
+        datasets={"feed": feed_stream(feed, partial(stream_start, channel))},
+        dataset_config=DataConfig(datasets_to_split=["feed"], execution_options=_feed_options()),
+        scaling_config=ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=resources.worker_gpus > 0,
+            resources_per_worker=resources.worker_resources(),
+        ),
+        run_config=_run_config(recipe.train.max_failures, folder),
+    )
+    with listener.listening(), _own_sigint():
+        try:
+            result = trainer.fit()
+        except RayError as error:
+            raise explained(error, "training") from error
+        except ray.train.TrainingFailedError as error:
+            raise _training_error(error, channel) from error
+    refusal = ray.get(channel.refusal.remote())
+    if refusal is not None:
+        raise HeadraceError(refusal)
+    return _trained(result, listener)
+
+
+def _worker_task(
+    recipe: Recipe,
+    resources: ResourcePlan,
+    manifest: Manifest,
+    feed: FeedPlan,
+    channel: ActorHandle,
+) -> WorkerTask:
+    return WorkerTask(
+        feed=feed,
+        model=recipe.model,
+        train=recipe.train,
+        num_classes=len(manifest.classes),
+        mean=manifest.transform.mean,
+        std=manifest.transform.std,
+        seed=recipe.seed,
+        threads=resources.worker_threads,
+        channel=channel,
+    )
+
+
+def _feed_options() -> ray.data.ExecutionOptions:
+    return ray.data.ExecutionOptions(preserve_order=True)
+
+
+def _run_config(max_failures: int, folder: RunFolder) -> RunConfig:
+    return RunConfig(
+        name=_RAY_NAME,
+        storage_path=str(folder.path.absolute()),
+        failure_config=FailureConfig(max_failures=max_failures),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=1,
+            checkpoint_score_attribute="score",
+        ),
+        logging_config=LoggingConfig(log_level="ERROR"),
+    )
+
+
+@contextmanager
+def _own_sigint() -> Iterator[None]:
+    """Give Ctrl-C back after Ray Train, which takes it over and leaves with exit code 0."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if error.code == 0:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+def _training_error(error: BaseException, channel: ActorHandle) -> HeadraceError:
+    refusal = ray.get(channel.refusal.remote())
+    if refusal is not None:
+        return HeadraceError(refusal)
+    failures = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        found = explained(failure, "training")
+        if type(found) is not HeadraceError:
+            return found
+    lines = [line for line in str(next(iter(failures.values()), error)).splitlines() if line]
+    return HeadraceError(
+        f"training failed in a worker: {lines[-1] if lines else error}; the whole story is in the "
+        "run's logs"
+    )
+
+
+def _trained(result: Result, listener: "_Listener") -> Trained:
+    if not result.best_checkpoints or result.checkpoint is None:
+        raise HeadraceError("training ended without a checkpoint; see the run's logs")
+    best = _best_checkpoint(result)
+    latest = load_checkpoint(Path(result.checkpoint.path))
+    return Trained(Path(best.path), latest.history, listener.steps)
+
+
+def _best_checkpoint(result: Result) -> ray.train.Checkpoint:
+    """The kept checkpoint with the best score; Ray keeps the best and, if another, the last."""
+    assert result.best_checkpoints is not None
+    return max(result.best_checkpoints, key=lambda kept: kept[1]["score"])[0]
+
+
+class _Listener:
+    """Reads the channel in the driver: logs to the tracker, tells the progress."""
+
+    def __init__(
+        self, channel: ActorHandle, tracker: Tracker, on_step: Callable[[StepReport], None]
+    ) -> None:
+        self._channel, self._tracker, self._on_step = channel, tracker, on_step
+        self._done = threading.Event()
+        self.steps: list[dict[str, float]] = []
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Read in the background while the block runs, and what is left at its end."""
+        thread = threading.Thread(target=self._listen, name="channel", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            thread.join(timeout=30)
+
+    def _listen(self) -> None:
+        while not self._done.wait(_POLL_S):
+            self._read()
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            events: list[Event] = ray.get(self._channel.take.remote(), timeout=10)
+        except RayError:
+            # The cluster is going down; what was said is also in the checkpoint's history.
+            return
+        for event in events:
+            if event["kind"] == "step":
+                self._hear_step(StepReport(**event["report"]))
+            else:
+                row = event["row"]
+                epoch = int(row["epoch"])
+                self._tracker.log_metrics(row, step=epoch)
+
+    def _hear_step(self, report: StepReport) -> None:
+        self._on_step(report)
+        values = {
+            "loss": report.loss,
+            "learning_rate": report.learning_rate,
+            "grad_norm": report.grad_norm,
+            "images_per_s": report.images_per_s,
+            "data_wait_share": report.data_wait_share,
+        }
+        self.steps.append({"global_step": float(report.global_step)} | values)
+        self._tracker.log_metrics(
+            {f"step/{name}": value for name, value in values.items()}, step=report.global_step
+        )
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Run on every worker: build or restore, train, report."""
+    task: WorkerTask = config["task"]
+    if ray.get(task.channel.refusal.remote()) is not None:
+        return
+    try:
+        _train_worker(task)
+    except HeadraceError as error:
+        ray.get(task.channel.refuse.remote(str(error)))
+        raise
+
+
+def _train_worker(task: WorkerTask) -> None:
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(task.threads)
+    model = build_model(
+        task.model, num_classes=task.num_classes, image_px=task.feed.view.image_px, seed=task.seed
+    ).to(device, memory_format=torch.channels_last)
+    optimizer = build_optimizer(task.train.optimizer, model)
+    position, history = Position(), []
+    kept = ray.train.get_checkpoint()
+    if kept is not None:
+        with kept.as_directory() as path:
+            checkpoint = load_checkpoint(Path(path))
+        checkpoint.restore(model, optimizer)
+        position, history = checkpoint.position, checkpoint.history
+    batches = task.feed.batches(world_size, training=True)
+    settings = LoopSettings(
+        epochs=task.feed.epochs,
+        steps_per_epoch=batches.num_steps,
+        num_classes=task.num_classes,
+        mean=task.mean,
+        std=task.std,
+        seed=task.seed,
+        rank=rank,
+        world_size=world_size,
+        device=device,
+        max_grad_norm=task.train.max_grad_norm,
+        label_smoothing=task.train.label_smoothing,
+    )
+    schedule = build_schedule(
+        task.train.schedule,
+        peak_learning_rate=task.train.optimizer.learning_rate,
+        total_steps=settings.epochs * settings.steps_per_epoch,
+        steps_per_epoch=settings.steps_per_epoch,
+    )
+    reader = FeedReader(
+        ray.train.get_dataset_shard("feed"),
+        task.feed,
+        rank=rank,
+        world_size=world_size,
+        announce=partial(_announce, task.channel, rank, world_size),
+    )
+    wrapped = ray.train.torch.prepare_model(model, move_to_device=False)
+    report = _EpochReport(task, rank, wrapped, optimizer, history)
+    train_epochs(
+        wrapped,
+        optimizer,
+        schedule,
+        reader,
+        settings,
+        start=position,
+        on_step=report.step,
+        on_epoch=report.epoch,
+    )
+
+
+def _announce(channel: ActorHandle, rank: int, world_size: int, position: Position) -> None:
+    if rank == 0:
+        ray.get(channel.start_at.remote(position, world_size))
+    if is_distributed():
+        # No rank may open the stream before it has been told where to start.
+        torch.distributed.barrier()
+
+
+class _EpochReport:
+    """Reports of one worker: every rank to Ray Train, rank 0 with the checkpoint and the events."""
+
+    def __init__(
+        self,
+        task: WorkerTask,
+        rank: int,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        history: list[dict[str, float]],
+    ) -> None:
+        self._task, self._rank = task, rank
+        self._model, self._optimizer = model, optimizer
+        self._history = history
+
+    def step(self, report: StepReport) -> None:
+        if self._rank == 0:
+            self._task.channel.send.remote({"kind": "step", "report": asdict(report)})
+
+    def epoch(self, row: dict[str, float], position: Position) -> None:
+        self._history.append(row)
+        monitor = self._task.train.monitor
+        score = row[f"val_{monitor}"] * (-1.0 if monitor == "loss" else 1.0)
+        metrics = row | {"score": score}
+        if self._rank != 0:
+            ray.train.report(metrics)
+            return
+        with TemporaryDirectory(prefix="headrace-") as folder:
+            save_checkpoint(
+                Path(folder),
+                model=self._model,
+                optimizer=self._optimizer,
+                position=position,
+                history=self._history,
+            )
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        # A restart may repeat an epoch whose checkpoint came too late; the tracker skips it then.
+        ray.get(self._task.channel.send.remote({"kind": "epoch", "row": row}))

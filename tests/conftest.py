@@ -1,0 +1,30 @@
+"""What every test runs under: one thread, no network, no servers of the developer, Ray last."""
+
+import os
+
+# Set before anything imports torch, Ray, MLflow or albumentations, which read them only then.
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+    "HF_HUB_OFFLINE": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+# A cluster or tracking server that the developer uses must never be touched by a test.
+for _name in [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")] + ["RAY_ADDRESS"]:
+    os.environ.pop(_name, None)
+
+import pytest  # noqa: E402
+
+_RAY_FIXTURES = {"ray_cluster"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a Ray fixture, and run it after all fast tests."""
+    for item in items:
+        if _RAY_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("ray")
+    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
