@@ -11,10 +11,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def granted_cpus() -> int:
     """CPUs that this process may use: the affinity mask, then the container's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
+    affinity = hasattr(os, "sched_getaffinity")  # not on macOS
+    cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     quota = _read(_CGROUP / "cpu.max").split()
     if len(quota) == 2 and quota[0] != "max":
         cpus = min(cpus, max(1, int(quota[0]) // int(quota[1])))

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from clusters.machine import free_memory_bytes, granted_cpus, num_gpus
 from clusters.resources import Capacity, ClusterConfig, Node, ResourcePlan
@@ -18,7 +19,7 @@ _ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     # A lost worker is noticed at once, and a start costs 5 s less than with the default of 2 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-    # Ray then leaves CUDA_VISIBLE_DEVICES alone where a task asks for no GPU, as it will by default.
+    # Ray then leaves CUDA_VISIBLE_DEVICES alone where a task asks for no GPU, its coming default.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -68,7 +69,6 @@ def connect() -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}},
-            _node_ip_address=None,
         )
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
@@ -88,7 +88,8 @@ def ray_session(plan: ResourcePlan, log_folder: Path) -> Iterator[None]:
     started_here = not ray.is_initialized()
     session_folder: Path | None = None
     if started_here and not plan.running_cluster:
-        context = ray.init(
+        # mypy sees the base class, which has no address; the local context has one.
+        context: Any = ray.init(
             num_cpus=int(plan.cluster_cpus),
             num_gpus=int(plan.cluster_gpus),
             object_store_memory=plan.object_store_bytes,

@@ -178,9 +178,12 @@ def _sums(table: pa.Table, num_classes: int) -> ClassificationSums:
 
 @contextmanager
 def _writer(path: Path) -> Iterator[pq.ParquetWriter]:
-    with storage_errors(str(path.parent)), atomic_path(path) as partial_path:
-        with pq.ParquetWriter(partial_path, PREDICTIONS_SCHEMA) as writer:
-            yield writer
+    with (
+        storage_errors(str(path.parent)),
+        atomic_path(path) as partial_path,
+        pq.ParquetWriter(partial_path, PREDICTIONS_SCHEMA) as writer,
+    ):
+        yield writer
 
 
 def worst_mistakes(predictions: Path, count: int) -> list[dict[str, Any]]:

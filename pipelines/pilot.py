@@ -16,6 +16,7 @@ from components.models.registry import build_model
 from components.records.reasons import RecordRejected
 from components.records.sources import read_chunk
 from components.training.optimizers import build_optimizer
+from components.training.parallel import channels_last
 from components.training.step import train_step
 from pipelines.prepare import PreparePlan
 from pipelines.recipe import Recipe
@@ -83,7 +84,7 @@ def _seconds_each(function: Callable[[bytes], Any], values: list[bytes]) -> floa
 def _learn_s(recipe: Recipe, num_classes: int) -> float:
     side, rows = recipe.input.image_px, min(_MAX_BATCH, recipe.train.batch_size)
     model = build_model(recipe.model, num_classes=num_classes, image_px=side, seed=recipe.seed)
-    model = model.to(memory_format=torch.channels_last).train()
+    model = channels_last(model).train()
     optimizer = build_optimizer(recipe.train.optimizer, model)
     images_BHWC = torch.zeros((rows, side, side, 3), dtype=torch.uint8)
     images_BCHW = to_model_input(images_BHWC, (0.5,) * 3, (0.5,) * 3, device="cpu")

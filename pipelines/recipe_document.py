@@ -178,7 +178,11 @@ def plain_scalar(text: str) -> Any:
     """Read text that stands alone as YAML 1.2 does: null, true, 3, 1e-3, or the text itself."""
     for kind, pattern in (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT)):
         if pattern.match(text):
-            return _scalar(kind, text)
+            try:
+                return _scalar(kind, text)
+            except ValueError:
+                # More digits than Python reads: no setting is such a number, and text is refused.
+                return text
     return text
 
 

@@ -41,6 +41,8 @@ def _parse_override(override: str) -> tuple[Path, Any]:
         raise RecipeError(
             "expected KEY=VALUE, as train.epochs=3 (null for nothing, '' for empty text)"
         )
+    if not override.isprintable():
+        raise RecipeError("holds characters that are no printable text; expected KEY=VALUE")
     path = tuple(key.split("."))
     if not all(path):
         raise RecipeError(f"{key!r} is no name of a setting; expected names with dots between")

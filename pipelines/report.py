@@ -57,7 +57,7 @@ def write_report(
         headline=_headline(evaluations, trained, manifest, timings_s, data_wait_share),
         accounting=manifest.accounting,
         quarantine_examples=quarantine_examples(data.folder, _QUARANTINE_EXAMPLES),
-        class_counts=manifest.counts,
+        class_counts={split: counts for split, counts in manifest.counts.items()},
         augmented=augmented_examples(data, image_view(recipe), _AUGMENTED_RECORDS),
         history=trained.history,
         steps=trained.steps,

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,8 @@ def run(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any]:
                     )
                     for split in _evaluated_splits(data)
                 ]
-            metrics = {evaluation.split: evaluation.metrics for evaluation in evaluations}
-            save_package(folder.package, _with_metrics(package, metrics))
+            metrics = {str(done.split): done.metrics for done in evaluations}
+            save_package(folder.package, replace(package, metrics=metrics))
             return _conclude(recipe, data, folder, tracker, trained, evaluations, timings)
 
 
@@ -244,12 +244,6 @@ def _package(recipe: Recipe, data: PreparedData, trained: Trained) -> ModelPacka
         git_commit=git_commit(),
         versions=versions(),
     )
-
-
-def _with_metrics(package: ModelPackage, metrics: dict[Split, dict[str, float]]) -> ModelPackage:
-    from dataclasses import replace
-
-    return replace(package, metrics=metrics)
 
 
 def _conclude(

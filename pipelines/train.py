@@ -15,16 +15,14 @@ import ray.train
 import torch
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
-from ray.train import (
-    CheckpointConfig,
-    DataConfig,
-    FailureConfig,
-    Result,
-    RunConfig,
-    ScalingConfig,
-)
+from ray.train import DataConfig, Result, ScalingConfig
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.config import LoggingConfig
+from ray.train.v2.api.config import (
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+)
 
 from clusters.resources import ResourcePlan
 from components.errors import HeadraceError
@@ -35,12 +33,18 @@ from components.training.checkpoint import Position, load_checkpoint, save_check
 from components.training.config import TrainConfig
 from components.training.loop import LoopSettings, StepReport, train_epochs
 from components.training.optimizers import build_optimizer
-from components.training.parallel import is_distributed
+from components.training.parallel import channels_last, is_distributed
 from components.training.schedules import build_schedule
 from pipelines.folders import RunFolder
 from pipelines.prepare import PreparedData
 from pipelines.recipe import Recipe
-from pipelines.streams.channel import Event, open_channel, stream_start
+from pipelines.streams.channel import (
+    Channel,
+    Event,
+    open_channel,
+    refusal_of,
+    stream_start,
+)
 from pipelines.streams.feed import FeedPlan, FeedReader, ImageView, feed_stream, shard_layout
 from pipelines.streams.tasks import explained
 
@@ -75,7 +79,7 @@ class WorkerTask:
     std: tuple[float, float, float]
     seed: int
     threads: int
-    channel: ActorHandle
+    channel: ActorHandle[Channel]
 
 
 def feed_plan(recipe: Recipe, data: PreparedData) -> FeedPlan:
@@ -141,7 +145,7 @@ def train(
             raise explained(error, "training") from error
         except ray.train.TrainingFailedError as error:
             raise _training_error(error, channel) from error
-    refusal = ray.get(channel.refusal.remote())
+    refusal = refusal_of(channel)
     if refusal is not None:
         raise HeadraceError(refusal)
     return _trained(result, listener)
@@ -152,7 +156,7 @@ def _worker_task(
     resources: ResourcePlan,
     manifest: Manifest,
     feed: FeedPlan,
-    channel: ActorHandle,
+    channel: ActorHandle[Channel],
 ) -> WorkerTask:
     return WorkerTask(
         feed=feed,
@@ -171,7 +175,8 @@ def _feed_options() -> ray.data.ExecutionOptions:
     return ray.data.ExecutionOptions(preserve_order=True)
 
 
-def _run_config(max_failures: int, folder: RunFolder) -> RunConfig:
+def _run_config(max_failures: int, folder: RunFolder) -> Any:
+    # Any: the trainer is annotated with the class of Train V1 and takes only that of V2.
     return RunConfig(
         name=_RAY_NAME,
         storage_path=str(folder.path.absolute()),
@@ -199,8 +204,8 @@ def _own_sigint() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _training_error(error: BaseException, channel: ActorHandle) -> HeadraceError:
-    refusal = ray.get(channel.refusal.remote())
+def _training_error(error: BaseException, channel: ActorHandle[Channel]) -> HeadraceError:
+    refusal = refusal_of(channel)
     if refusal is not None:
         return HeadraceError(refusal)
     failures = getattr(error, "worker_failures", {})
@@ -226,14 +231,17 @@ def _trained(result: Result, listener: "_Listener") -> Trained:
 def _best_checkpoint(result: Result) -> ray.train.Checkpoint:
     """The kept checkpoint with the best score; Ray keeps the best and, if another, the last."""
     assert result.best_checkpoints is not None
-    return max(result.best_checkpoints, key=lambda kept: kept[1]["score"])[0]
+    best: tuple[ray.train.Checkpoint, dict[str, Any]] = max(
+        result.best_checkpoints, key=lambda kept: float(kept[1]["score"])
+    )
+    return best[0]
 
 
 class _Listener:
     """Reads the channel in the driver: logs to the tracker, tells the progress."""
 
     def __init__(
-        self, channel: ActorHandle, tracker: Tracker, on_step: Callable[[StepReport], None]
+        self, channel: ActorHandle[Channel], tracker: Tracker, on_step: Callable[[StepReport], None]
     ) -> None:
         self._channel, self._tracker, self._on_step = channel, tracker, on_step
         self._done = threading.Event()
@@ -287,7 +295,7 @@ class _Listener:
 def train_worker(config: dict[str, Any]) -> None:
     """Run on every worker: build or restore, train, report."""
     task: WorkerTask = config["task"]
-    if ray.get(task.channel.refusal.remote()) is not None:
+    if refusal_of(task.channel) is not None:
         return
     try:
         _train_worker(task)
@@ -304,7 +312,8 @@ def _train_worker(task: WorkerTask) -> None:
         torch.set_num_threads(task.threads)
     model = build_model(
         task.model, num_classes=task.num_classes, image_px=task.feed.view.image_px, seed=task.seed
-    ).to(device, memory_format=torch.channels_last)
+    ).to(device)
+    channels_last(model)
     optimizer = build_optimizer(task.train.optimizer, model)
     position, history = Position(), []
     kept = ray.train.get_checkpoint()
@@ -354,7 +363,9 @@ def _train_worker(task: WorkerTask) -> None:
     )
 
 
-def _announce(channel: ActorHandle, rank: int, world_size: int, position: Position) -> None:
+def _announce(
+    channel: ActorHandle[Channel], rank: int, world_size: int, position: Position
+) -> None:
     if rank == 0:
         ray.get(channel.start_at.remote(position, world_size))
     if is_distributed():

@@ -17,8 +17,8 @@ class SplitConfig(Config):
     method: Literal["hash", "stratified"] = "hash"
     """`hash`: a record's split follows from its id and the seed alone, so adding data never moves
     a record. `stratified`: exact shares in every class; gives up that stability (adding data can
-    move records between splits) and keeps about 100 bytes per record on the driver. A split that the
-    source itself names (train/, val/, test/ or a split column) always holds."""
+    move records between splits) and keeps about 100 bytes per record on the driver. A split that
+    the source itself names (train/, val/, test/ or a split column) always holds."""
     val: float = Field(0.1, ge=0.0, lt=1.0)
     """Share of the records used for validation."""
     test: float = Field(0.1, ge=0.0, lt=1.0)

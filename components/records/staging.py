@@ -249,10 +249,7 @@ def merge_range(
         if len({row["label"] for row in group}) > 1:
             conflicts += [_conflict_row(row, group) for row in group]
             continue
-        duplicates += [
-            {"record_id": identity, "origin": row["origin"], "kept_origin": first["origin"]}
-            for row in group[1:]
-        ]
+        duplicates += [_duplicate_row(row, first) for row in group[1:]]
         split = rule.split(identity, first["label"], first["split"])
         result.counts[split][first["label"]] += 1
         result.image_bytes += len(first["image"])
@@ -271,10 +268,14 @@ def merge_range(
             if kept[split]
         ]
         write_quarantine(task.folder / f"quarantine/merge-{task.index:05d}.parquet", conflicts)
-        if duplicates:
-            with atomic_path(task.folder / f"duplicates/{task.index:05d}.parquet") as partial:
-                pq.write_table(pa.Table.from_pylist(duplicates, DUPLICATES_SCHEMA), partial)
+        _write_duplicates(task.folder / f"duplicates/{task.index:05d}.parquet", duplicates)
     return result
+
+
+def _write_duplicates(path: Path, rows: list[dict[str, str]]) -> None:
+    if rows:
+        with atomic_path(path) as partial:
+            pq.write_table(pa.Table.from_pylist(rows, DUPLICATES_SCHEMA), partial)
 
 
 def _range_rows(task: MergeTask) -> Iterator[dict[str, Any]]:
@@ -289,6 +290,14 @@ def _range_rows(task: MergeTask) -> Iterator[dict[str, Any]]:
 
 def _keep_order(row: dict[str, Any]) -> tuple[int, str]:
     return {"test": 0, "val": 1}.get(row["split"], 2), row["origin"]
+
+
+def _duplicate_row(row: dict[str, Any], kept: dict[str, Any]) -> dict[str, str]:
+    return {
+        "record_id": row["record_id"],
+        "origin": row["origin"],
+        "kept_origin": kept["origin"],
+    }
 
 
 def _conflict_row(row: dict[str, Any], group: list[dict[str, Any]]) -> dict[str, Any]:

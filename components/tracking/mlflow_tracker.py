@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +25,10 @@ from components.tracking.tracker import Scalar, Status, status_after
 from components.tracking.writer import BatchWriter
 
 # MLflow reads these when it is imported or asked; by default it reports its use to its makers,
-# prints its database migrations, and tries a dead server for minutes.
+# writes links to standard output, and tries a dead server for minutes.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
@@ -390,6 +392,8 @@ def _explained(uri: str, action: str) -> Iterator[None]:
         yield
     except _BACKEND_ERRORS as error:
         text = " ".join(str(error).replace(uri, redact(uri)).split())
+        # What follows in a failed request is the inside of the HTTP library, three lines of it.
+        text = re.sub(r" failed with exception .*", " got no answer", text)
         raise TrackingError(
             f"tracking at {redact(uri)} could not {action}: {text[:300]}; check that it "
             f"runs, has space and was made by this or an older MLflow"

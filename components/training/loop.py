@@ -18,7 +18,7 @@ from components.training.checkpoint import Position, seed_step
 from components.training.metrics import ClassificationSums
 from components.training.parallel import broadcast_buffers, sum_over_ranks, unwrap
 from components.training.schedules import Schedule
-from components.training.step import eval_step, train_step
+from components.training.step import StepResult, eval_step, train_step
 
 
 @dataclass(frozen=True)
@@ -201,21 +201,7 @@ def _train_epoch(
         last = batch.step + 1 == settings.steps_per_epoch
         if last or time.perf_counter() - reported_s >= settings.report_every_s:
             reported_s = time.perf_counter()
-            loss = float(result.loss_sum / result.count.clamp(min=1))
-            on_step(
-                StepReport(
-                    epoch=start.epoch,
-                    step=batch.step,
-                    global_step=global_step - 1,
-                    steps_per_epoch=settings.steps_per_epoch,
-                    total_steps=settings.epochs * settings.steps_per_epoch,
-                    loss=loss,
-                    learning_rate=learning_rate,
-                    grad_norm=float(result.grad_norm),
-                    images_per_s=clock.rows / clock.elapsed_s(),
-                    data_wait_share=clock.wait_s / clock.elapsed_s(),
-                )
-            )
+            on_step(_report(batch, global_step - 1, learning_rate, result, settings, clock))
     loss_sum, correct, count = sum_over_ranks(totals).tolist()
     if not math.isfinite(loss_sum):
         raise HeadraceError(
@@ -228,6 +214,28 @@ def _train_epoch(
         "train_accuracy": correct / count,
         "images": count,
     }
+
+
+def _report(
+    batch: Batch,
+    global_step: int,
+    learning_rate: float,
+    result: StepResult,
+    settings: LoopSettings,
+    clock: _Clock,
+) -> StepReport:
+    return StepReport(
+        epoch=batch.epoch,
+        step=batch.step,
+        global_step=global_step,
+        steps_per_epoch=settings.steps_per_epoch,
+        total_steps=settings.epochs * settings.steps_per_epoch,
+        loss=float(result.loss_sum / result.count.clamp(min=1)),
+        learning_rate=learning_rate,
+        grad_norm=float(result.grad_norm),
+        images_per_s=clock.rows / clock.elapsed_s(),
+        data_wait_share=clock.wait_s / clock.elapsed_s(),
+    )
 
 
 def evaluate(

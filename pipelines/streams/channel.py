@@ -5,7 +5,7 @@ The driver is the only one that writes to MLflow, and it sees each epoch once: a
 restart repeats has been seen before.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
@@ -15,7 +15,6 @@ from components.training.checkpoint import Position
 Event = dict[str, Any]
 
 
-@ray.remote(num_cpus=0)
 class Channel:
     """Holds what was said until it is read; lives as long as the driver holds it."""
 
@@ -51,12 +50,16 @@ class Channel:
         return self._start
 
 
-def open_channel() -> ActorHandle:
+def open_channel() -> ActorHandle[Channel]:
     """Start a channel, owned by this process."""
-    return Channel.remote()
+    return cast(ActorHandle[Channel], ray.remote(num_cpus=0)(Channel).remote())
 
 
-def stream_start(channel: ActorHandle) -> tuple[Position, int] | None:
+def stream_start(channel: ActorHandle[Channel]) -> tuple[Position, int] | None:
     """Where the stream starts, as the feed's source asks it; None before a worker said so."""
-    start: tuple[Position, int] | None = ray.get(channel.start.remote())
-    return start
+    return cast(tuple[Position, int] | None, ray.get(channel.start.remote()))
+
+
+def refusal_of(channel: ActorHandle[Channel]) -> str | None:
+    """Why this training cannot go on, or None."""
+    return cast(str | None, ray.get(channel.refusal.remote()))

@@ -100,7 +100,7 @@ class FeedPlan:
         return BatchPlan(self.val.num_rows, local * world_size, world_size, world_size, True)
 
     def segments(self, start: Position, world_size: int) -> list[Segment]:
-        """What is left of the training from `start`, at most `_MAX_TASKS` tasks but whole epochs."""
+        """What is left of the training: whole epochs, as many as fit into `_MAX_TASKS` tasks."""
         segments: list[Segment] = []
         num_tasks = 0
         for epoch in range(start.epoch, self.epochs):
@@ -124,7 +124,9 @@ class FeedPlan:
         return max(1, rows // local_rows)
 
 
-def feed_stream(plan: FeedPlan, start: Callable[[], tuple[Position, int] | None]) -> ray.data.Dataset:
+def feed_stream(
+    plan: FeedPlan, start: Callable[[], tuple[Position, int] | None]
+) -> ray.data.Dataset:
     """The stream as a Ray dataset.
 
     Args:
@@ -337,8 +339,10 @@ class FeedReader:
         return batch
 
     def _open(self) -> Iterator[Batch]:
+        # Whole blocks: a batch size of None, which the annotation of Ray 2.60 forgets.
+        whole_block: Any = None
         blocks = self._iterator.iter_batches(
-            batch_size=None, batch_format="numpy", prefetch_batches=2
+            batch_size=whole_block, batch_format="numpy", prefetch_batches=2
         )
         for block in blocks:
             if not len(block["rank"]):

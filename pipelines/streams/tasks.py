@@ -107,12 +107,13 @@ def task_stream(
     context.execution_no_progress_timeout_s = 600
     with DataContext.current(context):
         # One block asked for keeps Ray Data from splitting the tasks' outputs further.
-        return ray.data.read_datasource(
+        stream: ray.data.Dataset = ray.data.read_datasource(
             source,
             num_cpus=num_cpus,
             num_gpus=num_gpus or None,
             override_num_blocks=1,
         )
+    return stream
 
 
 def stream_tables(source: TaskSource, stage: str, *, num_gpus: float = 0.0) -> Iterator[pa.Table]:

@@ -41,6 +41,7 @@ def read_mlflow(tracker: Tracker) -> Seen:
     client = MlflowClient(tracking_uri=tracker.uri)
     run = client.get_run(tracker.run_id)
     folder = Path(run.info.artifact_uri)
+    assert run.inputs is not None
     return Seen(
         params=run.data.params,
         metrics={

@@ -127,6 +127,8 @@ def test_every_problem_is_named_with_line_value_and_nearest_name(tmp_path: Path)
         ("seed=-1", "seed = -1: must be greater than or equal to 0"),
         (f"seed={2**63}", "must be less than 9223372036854775808"),
         ("train.optimizer.learning_rate=.nan", "learning_rate = nan: must be"),
+        ("data.source.path=\udc80", "holds characters that are no printable text"),
+        ("seed=" + "9" * 5000, "must be a whole number"),
         ("resume=no", "resume = 'no': must be true or false"),
         ("name=Bad Name", "name = 'Bad Name': must match pattern"),
         ("output=s3://bucket/runs", "to a folder of this machine or a shared mount, not to a URI"),

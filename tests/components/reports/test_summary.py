@@ -38,7 +38,7 @@ def test_remarks_name_what_a_reader_must_not_miss(run: ReportData) -> None:
 
 
 def test_best_epoch_has_the_lowest_measured_validation_loss() -> None:
-    rows = [
+    rows: list[dict[str, float]] = [
         {"epoch": 0, "val_loss": float("nan")},
         {"epoch": 1, "val_loss": 0.4},
         {"epoch": 2, "val_loss": 0.3},

@@ -67,7 +67,7 @@ def test_embedded_database_and_artifacts_lie_under_the_root(
 
 def test_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("notes" * 300)
-    with pytest.raises(TrackingError, match="could not open experiment tests.*not a database") as e:
+    with pytest.raises(TrackingError, match=r"could not open experiment tests.*not a data") as e:
         start(tmp_path)
     assert "\n" not in str(e.value)
 
@@ -79,7 +79,7 @@ def test_database_gets_its_name_when_it_is_complete(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "search_experiments", dies)
+        patch.setattr(mlflow_tracker, "MlflowClient", dies)
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path)
     assert not (tmp_path / "mlflow.db").exists()

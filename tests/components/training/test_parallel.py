@@ -71,15 +71,14 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    # Forked, since two fresh processes would import torch for seconds; on one thread each this is
-    # safe, and a deadline stands where two ranks could wait for one another.
-    ranks = start_processes(
-        run_rank, args=(str(tmp_path),), nprocs=NUM_RANKS, join=False, start_method="fork"
-    )
-    assert ranks is not None and ranks.join(timeout=60)
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(NUM_RANKS))
+    # Forked, since fresh processes would import torch for seconds; on one thread this is safe. The
+    # model takes a step here first, so that the ranks find all that is imported lazily.
     alone = new_model()
     numbers = step_on(alone, slice(0, 7), num_ranks=1)
+    start_processes(
+        run_rank, args=(str(tmp_path),), nprocs=NUM_RANKS, daemon=True, start_method="fork"
+    )
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(NUM_RANKS))
 
     assert torch.equal(first["parameters"], second["parameters"])
     torch.testing.assert_close(first["parameters"], flat(alone), rtol=0, atol=1e-6)
