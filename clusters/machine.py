@@ -24,7 +24,7 @@ def free_memory_bytes() -> int:
     free = int(psutil.virtual_memory().available)
     limit, used = _read(_CGROUP / "memory.max"), _read(_CGROUP / "memory.current")
     if limit.isdigit() and used.isdigit():
-        free = min(free, max(0, int(limit) - int(used)))
+        free = min(free, max(0, int(limit) - int(used) + _reclaimable_bytes()))
     return free
 
 
@@ -40,6 +40,12 @@ def num_gpus() -> int:
     except (FileNotFoundError, subprocess.SubprocessError):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def _reclaimable_bytes() -> int:
+    """File pages that the kernel gives back at need; a container's `memory.current` counts them."""
+    lines = (line.split() for line in _read(_CGROUP / "memory.stat").splitlines())
+    return sum(int(fields[1]) for fields in lines if fields[0] == "inactive_file")
 
 
 def _read(path: Path) -> str:

@@ -59,6 +59,11 @@ class Capacity:
         """GPUs of all nodes."""
         return sum(node.gpus for node in self.nodes)
 
+    @property
+    def whole_gpus(self) -> int:
+        """GPUs that a worker can have to itself."""
+        return sum(int(node.gpus) for node in self.nodes)
+
 
 @dataclass(frozen=True)
 class ResourcePlan:
@@ -118,14 +123,20 @@ def plan_resources(config: ClusterConfig, capacity: Capacity) -> ResourcePlan:
     device = _device(config, capacity)
     num_workers = _num_workers(config, capacity, device)
     gpus_per_worker = 1 if device == "cuda" else 0
-    if num_workers * gpus_per_worker > capacity.gpus:
+    if num_workers * gpus_per_worker > capacity.whole_gpus:
         raise PlanError(
             f"cluster.workers = {num_workers} need one GPU each and there are "
-            f"{capacity.gpus:g}; set cluster.workers={int(capacity.gpus)} or cluster.device=cpu"
+            f"{capacity.whole_gpus}; set cluster.workers={capacity.whole_gpus} or "
+            "cluster.device=cpu"
         )
-    worker_cpus = _worker_cpus(num_workers, capacity, device)
+    worker_cpus = _worker_cpus(num_workers, capacity, gpus_per_worker)
     data_cpus = _data_cpus(num_workers, worker_cpus, capacity)
-    if worker_cpus == 0:
+    if data_cpus < 1:
+        raise PlanError(
+            f"no node has a whole CPU ({capacity.cpus:g} CPUs on {len(capacity.nodes)} nodes) and "
+            "Ray Data needs one; add a node with at least 1 CPU"
+        )
+    if not worker_cpus and not gpus_per_worker:
         _require_worker_memory(num_workers, capacity)
     return ResourcePlan(
         num_workers=num_workers,
@@ -142,12 +153,12 @@ def plan_resources(config: ClusterConfig, capacity: Capacity) -> ResourcePlan:
 
 
 def _device(config: ClusterConfig, capacity: Capacity) -> Literal["cpu", "cuda"]:
-    if config.device == "cuda" and capacity.gpus < 1:
+    if config.device == "cuda" and capacity.whole_gpus < 1:
         raise PlanError(
             "cluster.device = cuda, and neither this machine nor its cluster has a GPU; set "
             "cluster.device=auto"
         )
-    if config.device == "cpu" or capacity.gpus < 1:
+    if config.device == "cpu" or capacity.whole_gpus < 1:
         return "cpu"
     return "cuda"
 
@@ -157,33 +168,33 @@ def _num_workers(config: ClusterConfig, capacity: Capacity, device: str) -> int:
         if config.workers < 1:
             raise PlanError(f"cluster.workers = {config.workers}; at least 1 worker must train")
         return config.workers
-    return int(capacity.gpus) if device == "cuda" else 1
+    return capacity.whole_gpus if device == "cuda" else 1
 
 
-def _worker_cpus(num_workers: int, capacity: Capacity, device: str) -> int:
+def _worker_cpus(num_workers: int, capacity: Capacity, worker_gpus: int) -> int:
     """Whole CPUs per worker: 1 beside a GPU, up to half of the machine without, 0 if scarce."""
     largest = int(max(node.cpus for node in capacity.nodes))
-    share = 1 if device == "cuda" else max(1, int(capacity.cpus / 2 / num_workers))
+    share = 1 if worker_gpus else max(1, int(capacity.cpus / 2 / num_workers))
     for cpus in range(min(share, largest), 0, -1):
-        slots = sum(int(node.cpus // cpus) for node in capacity.nodes)
+        slots = sum(_slots(node, cpus, worker_gpus) for node in capacity.nodes)
         if slots >= num_workers and _data_cpus(num_workers, cpus, capacity) >= 1:
             return cpus
     return 0
 
 
+def _slots(node: Node, worker_cpus: int, worker_gpus: int) -> int:
+    """Workers that find all that one holds on this node: a bundle is never split over nodes."""
+    by_cpus = int(node.cpus // worker_cpus)
+    return min(by_cpus, int(node.gpus)) if worker_gpus else by_cpus
+
+
 def _data_cpus(num_workers: int, worker_cpus: int, capacity: Capacity) -> int:
-    """Whole CPUs that stay free when the workers fill node after node (Ray's PACK)."""
-    left = num_workers
-    free = 0
-    for node in sorted(capacity.nodes, key=lambda node: -node.cpus):
-        here = min(left, int(node.cpus // worker_cpus)) if worker_cpus else 0
-        left -= here
-        free += int(node.cpus) - here * worker_cpus
-    return free
+    """Whole CPUs that the workers leave free, on whichever nodes they are."""
+    return sum(int(node.cpus) for node in capacity.nodes) - num_workers * worker_cpus
 
 
 def _require_worker_memory(num_workers: int, capacity: Capacity) -> None:
-    slots = sum(node.memory_bytes // WORKER_MEMORY_BYTES for node in capacity.nodes)
+    slots = sum(max(0, node.memory_bytes) // WORKER_MEMORY_BYTES for node in capacity.nodes)
     if slots < num_workers:
         raise PlanError(
             f"cluster.workers = {num_workers} need {WORKER_MEMORY_BYTES >> 20} MiB of memory each "

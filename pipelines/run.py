@@ -14,7 +14,7 @@ import numpy as np
 from clusters.session import ray_session
 from components.errors import DataError
 from components.models.package import ModelPackage, save_package
-from components.models.registry import build_model, self_contained
+from components.models.registry import build_model
 from components.records.files import write_text
 from components.records.split import Split
 from components.tracking.mlflow_tracker import start_mlflow
@@ -234,7 +234,7 @@ def _package(recipe: Recipe, data: PreparedData, trained: Trained) -> ModelPacka
     val = {name.removeprefix("val_"): v for name, v in best.items() if name.startswith("val_")}
     return ModelPackage(
         model=model,
-        model_config=self_contained(recipe.model, num_classes=num_classes, image_px=image_px),
+        model_config=recipe.model,
         input_config=recipe.input,
         transform=manifest.transform,
         classes=manifest.classes,

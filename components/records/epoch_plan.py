@@ -141,9 +141,9 @@ class EpochOrder:
         size = np.minimum(layout.row_group_rows, rows[shard] - index * layout.row_group_rows)
         order = np.arange(len(shard))
         if shuffle:
-            order = np.random.Generator(np.random.Philox(key=seed, counter=epoch)).permutation(
-                len(shard)
-            )
+            # In the low half of the counter the epochs' streams would overlap, shifted by a draw.
+            rng = np.random.Generator(np.random.Philox(key=seed, counter=epoch << 128))
+            order = rng.permutation(len(shard))
         self._shard, self._index, self._size = shard[order], index[order], size[order]
         self._ends = np.cumsum(self._size)
         self._seed, self._epoch, self._shuffle = seed, epoch, shuffle
@@ -159,7 +159,7 @@ class EpochOrder:
         return RowAddresses(self._shard[place], self._index[place], offset)
 
     def _rows_of(self, group: int) -> np.ndarray:
-        # The upper half of the counter keeps these draws apart from those of `__init__`.
+        # The highest bit keeps these draws apart from those of `__init__`.
         counter = (1 << 255) | (self._epoch << 128) | (group << 64)
         rng = np.random.Generator(np.random.Philox(key=self._seed, counter=counter))
         return rng.permutation(int(self._size[group]))

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -46,6 +46,8 @@ def public_path(path: str) -> str:
     """A path that may be shown and kept: no credentials, relative to the working directory."""
     if is_uri(path):
         parts = urlsplit(path)
+        if parts.scheme == "file":
+            return os.path.relpath(unquote(parts.path))
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     expanded = os.path.expanduser(path)
     return os.path.relpath(expanded) if os.path.isabs(expanded) else path

@@ -1,9 +1,9 @@
 """The manifest: what a prepared data set is, in one JSON file that makes the folder a data set."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from components.config import Config
 from components.errors import DataError
@@ -76,6 +76,17 @@ class Manifest(Config):
     recipe_data: dict[str, object]
     """The data part of the recipe that made this."""
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        by_class = sum(self.num_records(split) for split in self.counts)
+        in_shards = sum(shard.num_rows for shard in self.shards)
+        if not by_class == in_shards == self.accounting.prepared:
+            raise ValueError(
+                f"records are missing: {self.accounting.prepared} prepared, {by_class} counted "
+                f"by class, {in_shards} in the shards"
+            )
+        return self
+
     def num_records(self, split: Split) -> int:
         """Records of one split."""
         return sum(self.counts[split].values())
@@ -101,12 +112,13 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise DataError(f"{folder} holds no prepared data set (no {MANIFEST_NAME}); run prepare")
     try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(
-            f"{path}: {place}: {first['msg']}; delete {folder} and run prepare again"
+            f"{path}: {place + ': ' if place else ''}{first['msg']}; delete {folder} and run "
+            "prepare again"
         ) from error
     if manifest.transform.hash != manifest.transform_hash:
         raise DataError(

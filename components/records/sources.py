@@ -10,7 +10,6 @@ import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,7 @@ from pyarrow import fs
 
 from components.config import Config
 from components.errors import DataError
-from components.records.files import is_uri, open_filesystem, public_path
+from components.records.files import is_uri, open_filesystem, public_path, storage_errors
 from components.records.reasons import Reason, RecordRejected
 from components.records.split import SPLITS, Split
 
@@ -130,8 +129,19 @@ def list_source(config: SourceConfig, folder: Path) -> Listing:
         folder: Where the chunk files go; must exist.
 
     Raises:
-        DataError: The source is missing, empty, of no known form, or lacks a column.
+        DataError: The source is missing, empty, of no known form, lacks a column or cannot be read.
+        StorageError: The chunk files cannot be written.
     """
+    try:
+        return _list_source(config, folder)
+    except OSError as error:
+        raise DataError(
+            f"data.source.path = {public_path(config.path)} cannot be read "
+            f"({str(error).splitlines()[0]}); check the address, its permissions and the network"
+        ) from error
+
+
+def _list_source(config: SourceConfig, folder: Path) -> Listing:
     filesystem, root = open_filesystem(config.path)
     info = filesystem.get_file_info(root)
     if info.type == fs.FileType.NotFound:
@@ -202,12 +212,24 @@ def _children(filesystem: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
 
 
 def _split_folders(children: list[fs.FileInfo]) -> dict[str, Split] | None:
-    """Folder name -> split, where every folder names one and train is among them."""
-    names = [child.base_name for child in children if child.type == fs.FileType.Directory]
-    if not names or any(name.lower() not in _SPLIT_NAMES for name in names):
+    """Folder name -> split, where train and another split are there; None for class folders.
+
+    Raises:
+        DataError: Other folders lie beside them: read as classes they would make "train" a label.
+    """
+    folders = [child for child in children if child.type == fs.FileType.Directory]
+    names = [folder.base_name for folder in folders]
+    splits = {name: _SPLIT_NAMES[name.lower()] for name in names if name.lower() in _SPLIT_NAMES}
+    if "train" not in splits.values() or len(set(splits.values())) == 1:
         return None
-    splits = {name: _SPLIT_NAMES[name.lower()] for name in names}
-    return splits if "train" in splits.values() and len(splits) > 1 else None
+    others = [name for name in names if name not in splits]
+    if others:
+        raise DataError(
+            f"{public_path(posixpath.dirname(folders[0].path))}: {', '.join(splits)} name splits "
+            f"and {', '.join(others[:3])} does not; a folder holds either splits or classes: move "
+            f"{others[0]} away"
+        )
+    return splits
 
 
 def _folder_names(filesystem: fs.FileSystem, root: str) -> tuple[list[str], list[Split]]:
@@ -343,21 +365,29 @@ def _manifest_batches(
     wanted += [config.split_column] if config.split_column else []
     name = posixpath.basename(root)
     try:
-        with filesystem.open_input_stream(root) as stream:
-            if root.endswith((".csv", ".tsv")):
-                delimiter = "\t" if root.endswith(".tsv") else ","
-                types = dict.fromkeys(wanted, pa.string())
-                reader = pa_csv.open_csv(
-                    stream,
-                    parse_options=pa_csv.ParseOptions(delimiter=delimiter),
-                    convert_options=pa_csv.ConvertOptions(column_types=types),
-                )
-                _require_columns(wanted, reader.schema.names, name)
-                yield from reader
-            else:
+        if root.endswith((".csv", ".tsv")):
+            yield from _csv_rows(filesystem, root, wanted)
+        else:
+            with filesystem.open_input_stream(root) as stream:
                 yield from _json_lines(stream, wanted, name)
     except pa.ArrowInvalid as error:
         raise DataError(f"{name}: cannot be read as a manifest ({error}); mend the file") from error
+
+
+def _csv_rows(
+    filesystem: fs.FileSystem, root: str, wanted: list[str]
+) -> Iterator[pa.RecordBatch]:
+    parse = pa_csv.ParseOptions(delimiter="\t" if root.endswith(".tsv") else ",")
+    with filesystem.open_input_stream(root) as stream:
+        present = pa_csv.open_csv(stream, parse_options=parse).schema.names
+    _require_columns(wanted, present, posixpath.basename(root))
+    # As text, so that 007 stays a name; of other columns, whose types may change on the way,
+    # nothing is read.
+    convert = pa_csv.ConvertOptions(
+        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
+    )
+    with filesystem.open_input_stream(root) as stream:
+        yield from pa_csv.open_csv(stream, parse_options=parse, convert_options=convert)
 
 
 def _json_lines(stream: pa.NativeFile, wanted: list[str], name: str) -> Iterator[pa.RecordBatch]:
@@ -396,7 +426,8 @@ def _write_chunks(
             given |= {entry.split} if entry.split else set()
         name = f"{len(chunks):06d}.parquet"
         rows = [{name: getattr(entry, name) for name in _LISTING_SCHEMA.names} for entry in chunk]
-        pq.write_table(pa.Table.from_pylist(rows, schema=_LISTING_SCHEMA), folder / name)
+        with storage_errors(str(folder)):
+            pq.write_table(pa.Table.from_pylist(rows, schema=_LISTING_SCHEMA), folder / name)
         chunks.append(name)
     ordered = [split for split in SPLITS if split in given]
     return Listing(form, root, chunks, num_records, num_bytes, digest.hexdigest(), classes, ordered)
@@ -466,11 +497,3 @@ def _parquet_records(
                 data if isinstance(data, bytes) else None,
                 problem,
             )
-
-
-def first_files(
-    config: SourceConfig, listing: Listing, folder: Path, count: int
-) -> list[RawRecord]:
-    """The first records of a listing, for a short pilot measurement."""
-    records = read_chunk(config, listing.root, folder / listing.chunks[0])
-    return list(islice(records, count))

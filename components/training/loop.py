@@ -152,7 +152,7 @@ def train_epochs(
         global_step = position.global_step + settings.steps_per_epoch - position.step
         row = {f"val_{name}": value for name, value in sums.metrics().items()}
         row |= learned | {
-            "epoch": float(position.epoch + 1),
+            "epoch": float(position.epoch),
             "global_step": float(global_step),
             "learning_rate": schedule(global_step - 1),
             "images_per_s": learned["images"] / train_s,

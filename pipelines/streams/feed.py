@@ -300,8 +300,7 @@ class FeedReader:
         self._iterator, self._plan = iterator, plan
         self._rank, self._world_size = rank, world_size
         self._announce = announce
-        self._batches: Iterator[Batch] | None = None
-        self._pending: Batch | None = None
+        self._batches: Iterator[Batch] = iter(())
 
     def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
         """The batches of one pass over train or val, from its first step.
@@ -322,20 +321,18 @@ class FeedReader:
             yield replace(batch, global_rows=batches.global_rows(step))
 
     def _next(self, position: Position, segment: Segment) -> Batch:
-        if self._batches is None:
-            if not segment.training:
-                raise HeadraceError("the feed ended between an epoch and its evaluation")
+        batch = next(self._batches, None)
+        if batch is None and segment.training and position.step == segment.first_step:
+            # An execution holds whole epochs: the first is opened here, and so is the next one.
             self._announce(position)
             self._batches = self._open()
-        batch = next(self._batches, None)
+            batch = next(self._batches, None)
         if batch is None:
-            # This execution held whole epochs only and is used up: start the next one.
-            self._batches = None
-            if segment.first_step != position.step:
-                raise HeadraceError(
-                    f"the feed ended in epoch {position.epoch} at step {position.step}"
-                )
-            return self._next(position, segment)
+            what = "training" if segment.training else "evaluation"
+            raise HeadraceError(
+                f"the feed ended before step {position.step} of the {what} of epoch "
+                f"{position.epoch} on rank {self._rank}; this is a defect, please report it"
+            )
         return batch
 
     def _open(self) -> Iterator[Batch]:
