@@ -27,9 +27,10 @@ from ray.train.v2.api.config import (
 from clusters.resources import ResourcePlan
 from components.errors import HeadraceError
 from components.models.registry import ModelConfig, build_model
+from components.records.epoch_plan import Position
 from components.records.manifest import Manifest
 from components.tracking.tracker import Tracker
-from components.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from components.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from components.training.config import TrainConfig
 from components.training.loop import LoopSettings, StepReport, train_epochs
 from components.training.optimizers import build_optimizer
@@ -310,18 +311,24 @@ def _train_worker(task: WorkerTask) -> None:
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         torch.set_num_threads(task.threads)
+    checkpoint = _last_checkpoint()
+    position = checkpoint.position if checkpoint else Position()
+    reader = FeedReader(
+        ray.train.get_dataset_shard("feed"),
+        task.feed,
+        rank=rank,
+        world_size=world_size,
+        announce=partial(_announce, task.channel, rank, world_size),
+    )
+    if position.epoch < task.feed.epochs:
+        reader.start(position)
     model = build_model(
         task.model, num_classes=task.num_classes, image_px=task.feed.view.image_px, seed=task.seed
     ).to(device)
     channels_last(model)
     optimizer = build_optimizer(task.train.optimizer, model)
-    position, history = Position(), []
-    kept = ray.train.get_checkpoint()
-    if kept is not None:
-        with kept.as_directory() as path:
-            checkpoint = load_checkpoint(Path(path))
+    if checkpoint:
         checkpoint.restore(model, optimizer)
-        position, history = checkpoint.position, checkpoint.history
     batches = task.feed.batches(world_size, training=True)
     settings = LoopSettings(
         epochs=task.feed.epochs,
@@ -342,15 +349,8 @@ def _train_worker(task: WorkerTask) -> None:
         total_steps=settings.epochs * settings.steps_per_epoch,
         steps_per_epoch=settings.steps_per_epoch,
     )
-    reader = FeedReader(
-        ray.train.get_dataset_shard("feed"),
-        task.feed,
-        rank=rank,
-        world_size=world_size,
-        announce=partial(_announce, task.channel, rank, world_size),
-    )
     wrapped = ray.train.torch.prepare_model(model, move_to_device=False)
-    report = _EpochReport(task, rank, wrapped, optimizer, history)
+    report = _EpochReport(task, rank, wrapped, optimizer, checkpoint.history if checkpoint else [])
     train_epochs(
         wrapped,
         optimizer,
@@ -361,6 +361,14 @@ def _train_worker(task: WorkerTask) -> None:
         on_step=report.step,
         on_epoch=report.epoch,
     )
+
+
+def _last_checkpoint() -> Checkpoint | None:
+    kept = ray.train.get_checkpoint()
+    if kept is None:
+        return None
+    with kept.as_directory() as path:
+        return load_checkpoint(Path(path))
 
 
 def _announce(

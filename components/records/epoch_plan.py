@@ -18,6 +18,18 @@ import numpy as np
 from components.errors import PlanError
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """The next thing to do in a training; (0, 0, 0) is its start."""
+
+    epoch: int = 0
+    """Epoch to work on, from 0."""
+    step: int = 0
+    """Optimizer step inside this epoch to do next, from 0."""
+    global_step: int = 0
+    """Optimizer step since the start of training to do next, from 0."""
+
+
 @dataclass(frozen=True)
 class ShardLayout:
     """Where the rows of one split lie.

@@ -35,8 +35,11 @@ def open_filesystem(path: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, inner = fs.FileSystem.from_uri(path)
     except (pa.ArrowInvalid, ValueError) as error:
+        shown = public_path(path)
+        # pyarrow repeats the address, with any credentials in it.
+        reason = str(error).replace(path, shown)
         raise DataError(
-            f"{public_path(path)}: this is no filesystem address that pyarrow knows ({error}); "
+            f"{shown}: this is no filesystem address that pyarrow knows ({reason}); "
             "use a local path, s3://bucket/folder or gs://bucket/folder"
         ) from error
     return filesystem, inner

@@ -374,9 +374,7 @@ def _manifest_batches(
         raise DataError(f"{name}: cannot be read as a manifest ({error}); mend the file") from error
 
 
-def _csv_rows(
-    filesystem: fs.FileSystem, root: str, wanted: list[str]
-) -> Iterator[pa.RecordBatch]:
+def _csv_rows(filesystem: fs.FileSystem, root: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     parse = pa_csv.ParseOptions(delimiter="\t" if root.endswith(".tsv") else ",")
     with filesystem.open_input_stream(root) as stream:
         present = pa_csv.open_csv(stream, parse_options=parse).schema.names

@@ -345,12 +345,19 @@ def stratified_thresholds(staged: Iterable[Path], rule: SplitRule) -> dict[str, 
     Raises:
         DataError: A class is too small to have a record in each split.
     """
-    positions: dict[str, set[int]] = defaultdict(set)
+    # None: nothing to divide, for the bytes carry two labels or the source put a copy elsewhere.
+    labels: dict[int, str | None] = {}
     for path in staged:
         table = pq.read_table(path, columns=["record_id", "label", "split"])
         for row in table.to_pylist():
-            if row["split"] in (None, "train"):
-                positions[row["label"]].add(split_position(row["record_id"], rule.seed))
+            position = split_position(row["record_id"], rule.seed)
+            label = row["label"] if row["split"] in (None, "train") else None
+            if labels.setdefault(position, label) != label:
+                labels[position] = None
+    positions: dict[str, list[int]] = defaultdict(list)
+    for position, label in labels.items():
+        if label is not None:
+            positions[label].append(position)
     val, test = rule.open_shares("train" if rule.given else None)
     return {
         label: _class_thresholds(label, sorted(values), val=val, test=test)

@@ -12,22 +12,11 @@ import torch
 from torch import nn
 
 from components.errors import DataError, StorageError
+from components.records.epoch_plan import Position
 from components.training.parallel import unwrap
 
 FILE_NAME = "checkpoint.pt"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """The next thing to do in a training; (0, 0, 0) is its start."""
-
-    epoch: int = 0
-    """Epoch to work on, from 0."""
-    step: int = 0
-    """Optimizer step inside this epoch to do next, from 0."""
-    global_step: int = 0
-    """Optimizer step since the start of training to do next, from 0."""
 
 
 @dataclass(frozen=True)

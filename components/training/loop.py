@@ -7,43 +7,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from components.errors import HeadraceError
 from components.images.device import to_model_input
-from components.records.epoch_plan import Segment
-from components.training.checkpoint import Position, seed_step
+from components.records.epoch_plan import Position, Segment
+from components.training.batch import Batch
+from components.training.checkpoint import seed_step
 from components.training.metrics import ClassificationSums
 from components.training.parallel import broadcast_buffers, sum_over_ranks, unwrap
 from components.training.schedules import Schedule
 from components.training.step import StepResult, eval_step, train_step
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One rank's rows of one step.
-
-    Attributes:
-        epoch: Epoch number, from 0.
-        training: Whether the rows are learned from.
-        step: Step in the epoch, from 0.
-        images_BHWC: uint8 RGB.
-        labels_B: Class indices, int64.
-        weights_B: 1 for a row that counts, 0 for padding, float32.
-        record_ids: (B,) strings.
-        global_rows: Rows that count over all ranks.
-    """
-
-    epoch: int
-    training: bool
-    step: int
-    images_BHWC: npt.NDArray[np.uint8]
-    labels_B: npt.NDArray[np.int64]
-    weights_B: npt.NDArray[np.float32]
-    record_ids: npt.NDArray[np.object_]
-    global_rows: int
 
 
 class Feed(Protocol):

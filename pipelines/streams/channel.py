@@ -10,7 +10,7 @@ from typing import Any, cast
 import ray
 from ray.actor import ActorHandle
 
-from components.training.checkpoint import Position
+from components.records.epoch_plan import Position
 
 Event = dict[str, Any]
 

@@ -5,6 +5,7 @@ val, so that nothing restarts in between and the next epoch is decoded while thi
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,14 +27,14 @@ from components.records.epoch_plan import (
     BatchPlan,
     EpochOrder,
     FeedTask,
+    Position,
     RowAddresses,
     Segment,
     ShardLayout,
     segment_tasks,
 )
 from components.records.reasons import RecordRejected
-from components.training.checkpoint import Position
-from components.training.loop import Batch
+from components.training.batch import Batch
 from pipelines.streams.tasks import TaskSource, task_stream
 
 _READ_COLUMNS = ["record_id", "image", "label"]
@@ -301,6 +302,18 @@ class FeedReader:
         self._rank, self._world_size = rank, world_size
         self._announce = announce
         self._batches: Iterator[Batch] = iter(())
+        self._first: Future[Batch | None] | None = None
+
+    def start(self, position: Position) -> None:
+        """Start the stream in the background, while the caller still builds its model.
+
+        Every rank must call it, with the same position.
+        """
+        self._announce(position)
+        self._batches = self._open()
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._first = pool.submit(next, self._batches, None)
+        pool.shutdown(wait=False)
 
     def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
         """The batches of one pass over train or val, from its first step.
@@ -321,12 +334,11 @@ class FeedReader:
             yield replace(batch, global_rows=batches.global_rows(step))
 
     def _next(self, position: Position, segment: Segment) -> Batch:
-        batch = next(self._batches, None)
+        batch = self._take()
         if batch is None and segment.training and position.step == segment.first_step:
             # An execution holds whole epochs: the first is opened here, and so is the next one.
-            self._announce(position)
-            self._batches = self._open()
-            batch = next(self._batches, None)
+            self.start(position)
+            batch = self._take()
         if batch is None:
             what = "training" if segment.training else "evaluation"
             raise HeadraceError(
@@ -334,6 +346,12 @@ class FeedReader:
                 f"{position.epoch} on rank {self._rank}; this is a defect, please report it"
             )
         return batch
+
+    def _take(self) -> Batch | None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first.result()
+        return next(self._batches, None)
 
     def _open(self) -> Iterator[Batch]:
         # Whole blocks: a batch size of None, which the annotation of Ray 2.60 forgets.

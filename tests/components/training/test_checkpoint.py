@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from components.errors import DataError, StorageError
+from components.records.epoch_plan import Position
 from components.training.checkpoint import (
     FILE_NAME,
-    Position,
     load_checkpoint,
     save_checkpoint,
     seed_step,
