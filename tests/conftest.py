@@ -17,6 +17,8 @@ os.environ |= {
 for _name in [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")] + ["RAY_ADDRESS"]:
     os.environ.pop(_name, None)
 
+from collections.abc import Iterator  # noqa: E402
+
 import pytest  # noqa: E402
 
 _RAY_FIXTURES = {"ray_cluster"}
@@ -28,3 +30,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _RAY_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("ray")
     items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray with 4 logical CPUs for all tests that ask for it; always shut down."""
+    from clusters.resources import Capacity, ClusterConfig, Node, plan_resources
+    from clusters.session import ray_session
+
+    store_bytes = 400 << 20
+    capacity = Capacity((Node(4.0, 0.0, 8 << 30),), store_bytes, running_cluster=False)
+    plan = plan_resources(ClusterConfig(device="cpu"), capacity)
+    with ray_session(plan, tmp_path_factory.mktemp("ray-logs")):
+        yield

@@ -109,9 +109,9 @@ def test_refused_writes_name_place_and_remedy(number: int) -> None:
 
 def test_a_full_disk_is_known_without_its_number() -> None:
     # As pyarrow words it where it lost the number.
-    with pytest.raises(StorageError, match="cannot write to runs: No space left on device"):
-        with storage_errors("runs"):
-            raise OSError("Error writing bytes to file. Detail: No space left on device")
+    expected = "cannot write to runs: No space left on device"
+    with pytest.raises(StorageError, match=expected), storage_errors("runs"):
+        raise OSError("Error writing bytes to file. Detail: No space left on device")
 
 
 def test_other_errors_pass_through() -> None:

@@ -224,7 +224,7 @@ def test_parquet_struct_numbers_and_gaps(tmp_path: Path) -> None:
         "part": ["train", "validation", "test", None],
     }
     pq.write_table(pa.table(table), path)
-    listing, records = listed(
+    _, records = listed(
         tmp_path, path, image_column="picture", label_column="digit", split_column="part"
     )
     assert [(r.label, r.split, r.data) for r in records] == [

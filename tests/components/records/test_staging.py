@@ -175,7 +175,9 @@ def test_same_bytes_under_two_labels_are_both_set_aside(tmp_path: Path, make_png
     _, staged = stage(tmp_path, [records[:1], records[1:]])
     (result,) = merge(tmp_path, staged)
     assert result.reasons == {"label_conflict": 3} and result.shards == []
-    found = {row["origin"]: (row["detail"], row["other"]) for row in written(tmp_path, "quarantine")}
+    found = {
+        row["origin"]: (row["detail"], row["other"]) for row in written(tmp_path, "quarantine")
+    }
     assert found == {
         "cat/a": ("labelled cat here, dog there", "cat/c"),
         "dog/b": ("labelled dog here, cat there", "cat/a"),
@@ -279,9 +281,7 @@ def test_a_shard_holds_the_pictures_and_row_groups_that_it_should(
     assert result.image_bytes == sum(len(record.data or b"") for record in clean)
 
 
-def test_mean_and_std_are_those_of_the_train_pixels(
-    tmp_path: Path, clean: list[RawRecord]
-) -> None:
+def test_mean_and_std_are_those_of_the_train_pixels(tmp_path: Path, clean: list[RawRecord]) -> None:
     _, staged = stage(tmp_path, [clean[:20], clean[20:]])
     results = merge(tmp_path, staged, num_ranges=2)
     totals: Counter[str] = Counter()
@@ -347,9 +347,7 @@ def test_val_is_carved_out_of_train_where_only_test_is_given(
     assert counts["test"] == 15 and counts["val"] > 0 and counts["train"] + counts["val"] == 45
 
 
-def test_stratified_shares_are_exact_in_every_class(
-    tmp_path: Path, clean: list[RawRecord]
-) -> None:
+def test_stratified_shares_are_exact_in_every_class(tmp_path: Path, clean: list[RawRecord]) -> None:
     # 40 cats and 20 dogs.
     labels = ["cat", "cat", "dog"]
     records = [raw(r.origin, r.data, label=labels[n % 3]) for n, r in enumerate(clean)]
@@ -426,7 +424,7 @@ def test_a_full_disk_while_staging_leaves_nothing(
     tmp_path: Path, clean: list[RawRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_the_disk(monkeypatch)
-    with pytest.raises(StorageError, match="cannot write to .*staged: No space left on device"):
+    with pytest.raises(StorageError, match=r"cannot write to .*staged: No space left on device"):
         stage(tmp_path, [clean[:3]])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
