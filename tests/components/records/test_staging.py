@@ -167,6 +167,13 @@ def test_a_chunk_with_nothing_good_in_it(tmp_path: Path, clean: list[RawRecord])
     assert not (tmp_path / "quarantine/001.parquet").exists()
 
 
+def test_staged_rows_lie_in_the_order_of_their_ids(tmp_path: Path, clean: list[RawRecord]) -> None:
+    # A range then reads only the row groups that hold its ids.
+    _, (path,) = stage(tmp_path, [clean])
+    ids = pq.read_table(path).column("record_id").to_pylist()
+    assert ids == sorted(ids) and len(ids) == 60
+
+
 # Copies
 
 

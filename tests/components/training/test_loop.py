@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from components.errors import HeadraceError
 from components.records.epoch_plan import Position, Segment
+from components.training import loop
 from components.training.batch import Batch
 from components.training.checkpoint import load_checkpoint, save_checkpoint
 from components.training.loop import LoopSettings, StepReport, train_epochs
@@ -208,6 +209,13 @@ def same(one: Story, other: Story) -> bool:
 def test_the_same_seed_twice_is_bitwise_equal() -> None:
     one, other = (new(dropout=0.5).run() for _ in range(2))
     assert same(one, other) and one.rows() == other.rows()
+
+
+def test_every_step_draws_from_its_own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(loop, "seed_step", lambda *key: seeds.append(key))
+    new().run(replace(SETTINGS, rank=2, epochs=2), start=Position(0, 1, 1))
+    assert seeds == [(3, global_step, 2) for global_step in range(1, 10)]
 
 
 def test_dropout_follows_the_seed() -> None:
