@@ -1,8 +1,8 @@
 """train: shards -> augmented stream -> TorchTrainer -> checkpoints -> model package."""
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -139,9 +139,9 @@ def train(
         ),
         run_config=_run_config(recipe.train.max_failures, folder),
     )
-    with listener.listening(), _own_sigint():
+    with listener.listening():
         try:
-            result = trainer.fit()
+            result = _fit(trainer)
         except RayError as error:
             raise explained(error, "training") from error
         except ray.train.TrainingFailedError as error:
@@ -190,19 +190,21 @@ def _run_config(max_failures: int, folder: RunFolder) -> Any:
     )
 
 
-@contextmanager
-def _own_sigint() -> Iterator[None]:
-    """Give Ctrl-C back after Ray Train, which takes it over and leaves with exit code 0."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        if error.code == 0:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+def _fit(trainer: TorchTrainer) -> Result:
+    """Fit in a thread: in the main one Ray Train takes Ctrl-C over and hides it behind exit code 1.
+
+    Here Ctrl-C interrupts the wait; the training ends with the driver's connection to Ray.
+    """
+    outcome: Future[Result] = Future()
+
+    def fit() -> None:
+        try:
+            outcome.set_result(trainer.fit())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=fit, name="fit", daemon=True).start()
+    return outcome.result()
 
 
 def _training_error(error: BaseException, channel: ActorHandle[Channel]) -> HeadraceError:

@@ -12,8 +12,8 @@ from components.records.manifest import read_manifest
 from tests.components.images.dirty import odd_images
 from tests.pipelines.command import (
     FAST,
-    end,
     descendants,
+    end,
     epochs_logged,
     headrace,
     interrupt,
@@ -65,7 +65,9 @@ def test_dirty_images_are_accounted_for_and_evaluate_needs_only_package_and_data
     options = [
         *(f"data.source.path={source}", "data.clean.max_quarantined_share=0.9"),
         *("data.clean.min_size_px=1", "data.split.method=stratified", "data.split.val=0.2"),
-        *("train.batch_size=16", "augment.policy=none", *FAST),
+        *("train.batch_size=16", "augment.policy=none", "model.blocks=[1]", "model.width=8"),
+        *("input.image_px=8", "train.epochs=1", "train.schedule.warmup_epochs=0"),
+        "tracking.system_metrics=false",
     ]
     done = headrace("run", "images", *options, "--json", folder=tmp_path)
     assert done.code == 0, done.stderr
@@ -74,7 +76,9 @@ def test_dirty_images_are_accounted_for_and_evaluate_needs_only_package_and_data
     assert books["quarantined"] >= bad
     assert books["read"] == books["prepared"] + books["quarantined"] + books["duplicates"]
     dataset = tmp_path / done.result["dataset"]
-    rows = [r for p in (dataset / "quarantine").glob("*.parquet") for r in pq.read_table(p).to_pylist()]
+    rows = [
+        r for p in (dataset / "quarantine").glob("*.parquet") for r in pq.read_table(p).to_pylist()
+    ]
     assert len(rows) == books["quarantined"]
     assert all(row["origin"] and row["reason"] and row["detail"] for row in rows)
 
@@ -98,7 +102,7 @@ def test_a_killed_worker_is_replaced_and_no_epoch_is_logged_twice(tmp_path: Path
             what="a worker that has finished an epoch",
         )
         worker.kill()
-        stdout, stderr = process.communicate(timeout=170)
+        _, stderr = process.communicate(timeout=170)
     assert process.returncode == 0, stderr
     (run,) = mlflow_runs(tmp_path)
     assert run.info.status == "FINISHED"
