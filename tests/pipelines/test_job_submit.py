@@ -32,6 +32,8 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     port, dashboard = _free_port(), _free_port()
     environment = {
         **os.environ,
+        # As on a head whose environment is activated: `python` is the one with Headrace's needs.
+        "PATH": f"{_RAY.parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
