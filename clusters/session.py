@@ -90,6 +90,8 @@ def ray_session(plan: ResourcePlan, log_folder: Path) -> Iterator[None]:
     if started_here and not plan.running_cluster:
         # mypy sees the base class, which has no address; the local context has one.
         context: Any = ray.init(
+            # Without this, a Ray that somebody else started here would be taken.
+            address="local",
             num_cpus=int(plan.cluster_cpus),
             num_gpus=int(plan.cluster_gpus),
             object_store_memory=plan.object_store_bytes,

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     token.write_text("0123456789abcdef0123456789abcdef")
     token.chmod(0o600)
     port, dashboard = _free_port(), _free_port()
+    # Short, because sockets lie in it; not Ray's own, where other runs would find this head.
+    session = tempfile.mkdtemp(prefix="headrace-")
     environment = {
         **os.environ,
         # As on a head whose environment is activated: `python` is the one with Headrace's needs.
@@ -41,7 +45,7 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     command = [
         *(str(_RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"),
         *(f"--dashboard-port={dashboard}", "--object-store-memory=300000000"),
-        *("--disable-usage-stats", "--include-dashboard=true"),
+        *("--disable-usage-stats", "--include-dashboard=true", f"--temp-dir={session}"),
     ]
     without_address = {k: v for k, v in environment.items() if k != "RAY_ADDRESS"}
     with subprocess.Popen(
@@ -52,6 +56,7 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
             yield environment
         finally:
             end(descendants(process.pid))
+            shutil.rmtree(session, ignore_errors=True)
 
 
 def _answers(environment: dict[str, str]) -> bool:
