@@ -10,7 +10,7 @@ from typing import Any
 
 from clusters.machine import free_memory_bytes, granted_cpus, num_gpus
 from clusters.resources import Capacity, ClusterConfig, Node, ResourcePlan
-from components.errors import PlanError
+from components.errors import DataError, PlanError
 
 # Read by Ray when it is imported, and inherited by every process that it starts.
 _ENVIRONMENT = {
@@ -32,6 +32,8 @@ import ray.data  # noqa: E402
 
 _CONNECT_TIMEOUT_S = 20
 _LOG_BYTES = 16 << 20
+# Ray starts with no less.
+_MIN_STORE_BYTES = 80 << 20
 
 
 def cluster_address() -> str | None:
@@ -49,7 +51,7 @@ def capacity_of(config: ClusterConfig) -> Capacity:
         connect()
         return _cluster_capacity()
     memory = free_memory_bytes()
-    store = config.object_store_bytes or min(2 << 30, int(memory * 0.2))
+    store = config.object_store_bytes or min(2 << 30, max(_MIN_STORE_BYTES, int(memory * 0.2)))
     cpus = float(config.cpus or granted_cpus())
     node = Node(cpus, float(num_gpus()), memory - store)
     return Capacity(nodes=(node,), object_store_bytes=store, running_cluster=False)
@@ -83,7 +85,8 @@ def connect() -> None:
 def ray_session(plan: ResourcePlan, log_folder: Path) -> Iterator[None]:
     """Ray with what the plan says, for the length of the block.
 
-    A Ray that was up before stays up. What Ray's processes logged is copied to `log_folder`.
+    A Ray that was up before stays up. What Ray's processes logged is copied to `log_folder`, unless
+    the block refused its input: then nothing went wrong in them.
     """
     started_here = not ray.is_initialized()
     session_folder: Path | None = None
@@ -103,12 +106,17 @@ def ray_session(plan: ResourcePlan, log_folder: Path) -> Iterator[None]:
         _quiet()
     else:
         connect()
+    refused = False
     try:
         yield
+    except DataError:
+        refused = True
+        raise
     finally:
         if session_folder is not None:
             ray.shutdown()
-            _keep_logs(session_folder / "logs", log_folder)
+            if not refused:
+                _keep_logs(session_folder / "logs", log_folder)
 
 
 def disconnect() -> None:

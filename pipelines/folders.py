@@ -63,12 +63,9 @@ class RunFolder:
 
 
 def new_run_folder(output: Path, name: str) -> RunFolder:
-    """Make the folder of a new run: NAME-YYYYMMDD-HHMMSS-xxxx."""
+    """The folder of a new run, NAME-YYYYMMDD-HHMMSS-xxxx; made when the first file goes there."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = output / f"{name}-{stamp}-{secrets.token_hex(2)}"
-    with storage_errors(str(output)):
-        folder.mkdir(parents=True)
-    return RunFolder(folder)
+    return RunFolder(output / f"{name}-{stamp}-{secrets.token_hex(2)}")
 
 
 def shown(path: Path) -> str:

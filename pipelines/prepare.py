@@ -149,6 +149,7 @@ def _stage(recipe: Recipe, plan: PreparePlan, progress: Progress) -> ChunkResult
         total.labels += result.labels
         total.reasons += result.reasons
         total.examples = [*total.examples, *result.examples][:5]
+        total.parts += result.parts
         progress("prepare: decode and check", total.read, plan.listing.num_records)
         if total.reasons.total() > limit and total.read >= _MIN_EARLY_STOP_RECORDS:
             break
@@ -215,7 +216,7 @@ def _merge(
 ) -> _Merged:
     """Second pass: copies met, splits given, shards written, the train split's pixels added up."""
     data = recipe.data
-    files = tuple(plan.staging.absolute() / "staged" / chunk for chunk in plan.listing.chunks)
+    files = tuple(plan.staging.absolute() / "staged" / part for part in staged.parts)
     rule = SplitRule(recipe.seed, data.split.val, data.split.test, tuple(plan.listing.given_splits))
     if data.split.method == "stratified":
         rule = SplitRule(
@@ -258,11 +259,14 @@ def _refuse_unlearnable(recipe: Recipe, classes: list[str], merged: _Merged) -> 
                 f"class {name!r} has {count} records and none of them fell into train "
                 f"(seed {recipe.seed}); {hint}"
             )
-    for split, wanted in (("val", recipe.data.split.val), ("test", recipe.data.split.test)):
-        if wanted > 0 and not merged.counts[split].total():
+    # Without val nothing says which checkpoint is the best; without test, nothing is lost but a
+    # last look, if the recipe asks for none.
+    shares = {"val": recipe.data.split.val, "test": recipe.data.split.test}
+    for split, share in shares.items():
+        if (split == "val" or share > 0) and not merged.counts[split].total():
             total = sum(merged.counts[name].total() for name in SPLITS)
             raise DataError(
-                f"no record of {total} fell into {split} (data.split.{split} = {wanted:g}, seed "
+                f"no record of {total} fell into {split} (data.split.{split} = {share:g}, seed "
                 f"{recipe.seed}); {hint}"
             )
 

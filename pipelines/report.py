@@ -92,7 +92,7 @@ def _headline(
         "records": f"{manifest.accounting.prepared:,}",
         "images/s in training": f"{speed:,.0f}",
         "waiting for data": f"{data_wait_share:.1%}",
-        "total time": f"{timings_s['total']:.0f} s",
+        "time": f"{sum(timings_s.values()):.0f} s",
     }
 
 

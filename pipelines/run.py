@@ -268,7 +268,7 @@ def _conclude(
             evaluations,
             folder,
             run_id=tracker.run_id,
-            timings_s=timings.total(),
+            timings_s=timings.seconds,
             data_wait_share=wait,
             git_commit=git_commit(),
             versions=versions(),

@@ -202,13 +202,19 @@ def _detect_format(
             f"data.source.path = {public_path(config.path)}: a .{info.extension} file is no known "
             "source; use a folder, .parquet, .csv or .jsonl, or set data.source.format"
         )
-    children = filesystem.get_file_info(fs.FileSelector(info.path))
+    # Parquet files lie in the folder or one below it (data/train-00000.parquet).
+    children = _children(filesystem, info.path)
+    below = [child for child in children if child.type == fs.FileType.Directory][:1]
+    children += [file for folder in below for file in _children(filesystem, folder.path)]
     parquet = any(child.extension in {"parquet", "pq"} for child in children if child.is_file)
     return "parquet" if parquet else "folders"
 
 
 def _children(filesystem: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
-    return sorted(filesystem.get_file_info(fs.FileSelector(folder)), key=lambda info: info.path)
+    """What lies in a folder, in order; hidden folders (.git, .ipynb_checkpoints) left out."""
+    found = filesystem.get_file_info(fs.FileSelector(folder))
+    seen = [i for i in found if i.is_file or not i.base_name.startswith(".")]
+    return sorted(seen, key=lambda info: info.path)
 
 
 def _split_folders(children: list[fs.FileInfo]) -> dict[str, Split] | None:
@@ -310,7 +316,9 @@ def _parquet_entries(config: SourceConfig, filesystem: fs.FileSystem, root: str)
             raise DataError(
                 f"{name}: not a Parquet file ({error}); remove it or fetch it again"
             ) from error
-        _require_columns(columns, metadata.schema.to_arrow_schema().names, name)
+        schema = metadata.schema.to_arrow_schema()
+        _require_columns(columns, schema.names, name)
+        _require_bytes(schema.field(config.image_column), name)
         for group in range(metadata.num_row_groups):
             group_metadata = metadata.row_group(group)
             yield Entry(
@@ -335,6 +343,17 @@ def _require_columns(wanted: list[str], present: list[str], place: str) -> None:
             )
 
 
+def _require_bytes(field: pa.Field, place: str) -> None:
+    held = field.type
+    if pa.types.is_struct(held) and held.get_field_index("bytes") >= 0:
+        held = held.field("bytes").type
+    if not (pa.types.is_binary(held) or pa.types.is_large_binary(held)):
+        raise DataError(
+            f"{place}: column {field.name!r} holds {field.type}, not encoded image bytes (binary, "
+            "or a struct with a field bytes); set data.source.image_column to the right one"
+        )
+
+
 def _manifest_entries(
     config: SourceConfig, filesystem: fs.FileSystem, root: str
 ) -> Iterator[Entry]:
@@ -346,7 +365,7 @@ def _manifest_entries(
             path = str(row[config.path_column] or "")
             split = row[config.split_column] if config.split_column else None
             full = path if is_uri(path) else posixpath.join(base, path)
-            info = filesystem.get_file_info(full) if path and not is_uri(path) else None
+            info = _info(filesystem, full) if path else None
             label = row[config.label_column]
             yield Entry(
                 origin=f"{path}@{number}",
@@ -356,6 +375,12 @@ def _manifest_entries(
                 size=(info.size or 0) if info else 0,
                 stamp=(info.mtime_ns or 0) if info else 0,
             )
+
+
+def _info(filesystem: fs.FileSystem, path: str) -> fs.FileInfo:
+    if is_uri(path):
+        filesystem, path = open_filesystem(path)
+    return filesystem.get_file_info(path)
 
 
 def _manifest_batches(
@@ -389,9 +414,10 @@ def _csv_rows(filesystem: fs.FileSystem, root: str, wanted: list[str]) -> Iterat
 
 
 def _json_lines(stream: pa.NativeFile, wanted: list[str], name: str) -> Iterator[pa.RecordBatch]:
-    table = pa_json.read_json(stream)
-    _require_columns(wanted, table.schema.names, name)
-    yield from table.select(wanted).to_batches(max_chunksize=CHUNK_ROWS)
+    reader = pa_json.open_json(stream)
+    _require_columns(wanted, reader.schema.names, name)
+    for batch in reader:
+        yield batch.select(wanted)
 
 
 def _split_name(value: object, place: str) -> Split | None:

@@ -48,6 +48,7 @@ _COMMON_FIELDS = (
 )
 _MAX_PREVIEW_BYTES = 256 << 10
 _STAGED_ROW_GROUP = 64
+_MAX_PART_BYTES = 128 << 20
 _EXAMPLES = 5
 
 
@@ -60,6 +61,7 @@ class ChunkResult:
     labels: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
 
 
 def stage_chunk(
@@ -72,11 +74,14 @@ def stage_chunk(
 ) -> ChunkResult:
     """Prepare the records of one chunk, row by row, and write them sorted by record id.
 
+    A chunk that grows beyond 128 MiB (a Parquet file may have row groups of any size) is written
+    in several parts, so that memory stays bounded.
+
     Args:
         records: The chunk, one record at a time.
         prepare: Bytes of a record -> its columns (those of `schema`); raises RecordRejected.
         schema: Columns that `prepare` returns.
-        staged_path: File to write the prepared rows to.
+        staged_path: File to write the prepared rows to; further parts lie beside it.
         quarantine_path: File to write the rows to that were set aside; not written if none were.
 
     Raises:
@@ -85,6 +90,7 @@ def stage_chunk(
     result = ChunkResult()
     rows: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
+    waiting_bytes = 0
     for record in records:
         result.read += 1
         identity = record_id(record.data) if record.data is not None else ""
@@ -106,14 +112,27 @@ def stage_chunk(
             "split": record.split,
         }
         rows.append(common | prepared)
-    rows.sort(key=itemgetter("record_id", "origin"))
-    table = pa.Table.from_pylist(rows, schema=staged_schema(schema))
-    result.num_bytes = table.nbytes
-    with storage_errors(str(staged_path.parent)):
-        with atomic_path(staged_path) as partial:
-            pq.write_table(table, partial, row_group_size=_STAGED_ROW_GROUP, compression="none")
+        waiting_bytes += sum(len(v) for v in prepared.values() if isinstance(v, bytes))
+        if waiting_bytes > _MAX_PART_BYTES:
+            _write_part(result, rows, schema, staged_path)
+            rows, waiting_bytes = [], 0
+    _write_part(result, rows, schema, staged_path)
+    with storage_errors(str(quarantine_path.parent)):
         write_quarantine(quarantine_path, rejected)
     return result
+
+
+def _write_part(
+    result: ChunkResult, rows: list[dict[str, Any]], schema: pa.Schema, staged_path: Path
+) -> None:
+    rows.sort(key=itemgetter("record_id", "origin"))
+    table = pa.Table.from_pylist(rows, schema=staged_schema(schema))
+    number = len(result.parts)
+    path = staged_path if number == 0 else staged_path.with_suffix(f".{number}.parquet")
+    with storage_errors(str(path.parent)), atomic_path(path) as partial:
+        pq.write_table(table, partial, row_group_size=_STAGED_ROW_GROUP, compression="none")
+    result.num_bytes += table.nbytes
+    result.parts.append(path.name)
 
 
 def staged_schema(schema: pa.Schema) -> pa.Schema:
