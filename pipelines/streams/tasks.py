@@ -158,10 +158,18 @@ def _result_table(
 
 def explained(error: BaseException, stage: str) -> HeadraceError:
     """The error that a user can act on behind one that Ray wrapped."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, HeadraceError):
-            return cause
-        inner = getattr(cause, "cause", None)
-        cause = inner if isinstance(inner, BaseException) else cause.__cause__
-    return StorageError(f"{stage} failed in a worker: {str(error).strip().splitlines()[-1]}")
+    innermost = error
+    while (inner := _wrapped_in(innermost)) is not None:
+        innermost = inner
+    # Ray Data writes its own advice about retries below the message.
+    text = str(innermost).split("\nFailed to apply UDF", maxsplit=1)[0].strip()
+    if isinstance(innermost, HeadraceError):
+        return type(innermost)(text)
+    first_line = (text or type(innermost).__name__).splitlines()[0]
+    return StorageError(f"{stage} failed in a worker: {type(innermost).__name__}: {first_line}")
+
+
+def _wrapped_in(error: BaseException) -> BaseException | None:
+    # `cause` first: what Ray raises is also an instance of the error that it wraps.
+    inner = getattr(error, "cause", None)
+    return inner if isinstance(inner, BaseException) else error.__cause__
