@@ -18,7 +18,8 @@ from components.images.augment import AugmentConfig
 from components.images.geometry import InputConfig
 from components.images.inspect import CleanConfig
 from components.images.store import StoreConfig
-from components.models.registry import ConvNetConfig, ModelConfig
+from components.models.registry import ConvNetConfig, ModelConfig, TransformersConfig
+from components.records.files import public_path
 from components.records.shards import ShardConfig
 from components.records.sources import SourceConfig
 from components.records.split import SplitConfig
@@ -214,6 +215,22 @@ def _open_empty(model: type[Config], values: dict[str, Any]) -> None:
                 values[name] = {}
             else:
                 del values[name]
+
+
+def public_recipe(recipe: Recipe) -> Recipe:
+    """The recipe as it may be kept and shown: without credentials, paths relative to here.
+
+    It loads and means the same, from the same working directory.
+    """
+    source = recipe.data.source
+    data = recipe.data.model_copy(
+        update={"source": source.model_copy(update={"path": public_path(source.path)})}
+    )
+    model = recipe.model
+    if isinstance(model, TransformersConfig) and model.checkpoint is not None:
+        model = model.model_copy(update={"checkpoint": public_path(model.checkpoint)})
+    output = public_path(recipe.output)
+    return recipe.model_copy(update={"data": data, "model": model, "output": output})
 
 
 def resolved_yaml(recipe: Recipe) -> str:

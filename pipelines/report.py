@@ -23,7 +23,7 @@ from components.reports.page import render_report
 from pipelines.evaluate import Evaluation, worst_mistakes
 from pipelines.folders import RunFolder
 from pipelines.prepare import PreparedData
-from pipelines.recipe import Recipe, resolved_yaml
+from pipelines.recipe import Recipe, public_recipe, resolved_yaml
 from pipelines.streams.feed import ImageView, picture
 from pipelines.train import Trained, image_view
 
@@ -68,7 +68,7 @@ def write_report(
         mistakes=_mistakes(data, judged),
         timings_s=timings_s,
         data_wait_share=data_wait_share,
-        recipe_yaml=resolved_yaml(recipe),
+        recipe_yaml=resolved_yaml(public_recipe(recipe)),
         versions=versions,
         git_commit=git_commit,
     )

@@ -28,11 +28,11 @@ from pipelines.folders import RunFolder, new_run_folder, shown
 from pipelines.plan import RunPlan
 from pipelines.prepare import PreparedData, prepare
 from pipelines.provenance import git_commit, versions
-from pipelines.recipe import Recipe, recipe_fingerprint, resolved_yaml
+from pipelines.recipe import Recipe, public_recipe, recipe_fingerprint, resolved_yaml
 from pipelines.report import write_report
 from pipelines.train import Trained, train
 
-_KEPT_RECIPE_KEYS = ("data", "input", "model", "train")
+_COMPARED_KEYS = {"seed", "data", "input", "augment", "model", "train"}
 
 
 @dataclass
@@ -157,10 +157,10 @@ def _tracked(
         system_metrics=recipe.tracking.system_metrics,
     ) as tracker:
         _write_state(folder, recipe, data, tracker, finished=False)
-        write_text(folder.recipe, resolved_yaml(recipe))
-        tracker.log_params(flatten(recipe.model_dump(mode="json")))
-        tracker.log_params(flatten(plan.resources.as_dict(), "resources"))
-        tracker.log_params(flatten(versions(), "version"))
+        write_text(folder.recipe, resolved_yaml(public_recipe(recipe)))
+        tracker.log_params(flatten(public_recipe(recipe).model_dump(mode="json")))
+        tracker.log_params(flatten(plan.resources.as_dict(), "resources."))
+        tracker.log_params(flatten(versions(), "version."))
         tracker.log_dataset(recipe.name, data.manifest.fingerprint, "train", shown(data.folder))
         tracker.log_artifact(folder.recipe)
         tracker.log_artifact(data.folder / "manifest.json", "dataset")
@@ -200,8 +200,7 @@ def _run_folder(recipe: Recipe) -> RunFolder:
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
     """What must be the same for a training to go on; its length may grow."""
-    kept = recipe.model_dump(mode="json", include=set(_KEPT_RECIPE_KEYS) | {"seed", "augment"})
-    values = flatten(kept)
+    values = flatten(public_recipe(recipe).model_dump(mode="json", include=_COMPARED_KEYS))
     return {key: value for key, value in values.items() if key != "train.epochs"}
 
 
@@ -238,7 +237,7 @@ def _package(recipe: Recipe, data: PreparedData, trained: Trained) -> ModelPacka
         input_config=recipe.input,
         transform=manifest.transform,
         classes=manifest.classes,
-        recipe_yaml=resolved_yaml(recipe),
+        recipe_yaml=resolved_yaml(public_recipe(recipe)),
         metrics={"val": val},
         dataset_fingerprint=manifest.fingerprint,
         git_commit=git_commit(),
@@ -257,9 +256,9 @@ def _conclude(
 ) -> dict[str, Any]:
     wait = data_wait_share(trained)
     for evaluation in evaluations:
-        final = {f"{evaluation.split}/{k}": v for k, v in evaluation.metrics.items()}
+        final = {f"final/{evaluation.split}_{k}": v for k, v in evaluation.metrics.items()}
         tracker.log_metrics(final, step=len(trained.history))
-    tracker.log_metrics({"data_wait_share_total": wait}, step=len(trained.history))
+    tracker.log_metrics({"final/data_wait_share": wait}, step=len(trained.history))
     with timings.stage("report"):
         write_report(
             recipe,

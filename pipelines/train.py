@@ -278,7 +278,9 @@ class _Listener:
             else:
                 row = event["row"]
                 epoch = int(row["epoch"])
-                self._tracker.log_metrics(row, step=epoch)
+                told = {name: value for name, value in row.items() if name != "epoch"}
+                self._tracker.log_metrics(told, step=epoch)
+                self._tracker.flush()
 
     def _hear_step(self, report: StepReport) -> None:
         self._on_step(report)

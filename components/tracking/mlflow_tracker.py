@@ -60,6 +60,8 @@ CLOSED_TAG = "headrace.closed"
 RESUMED_TAG = "headrace.resumed."
 SYSTEM_METRICS_INTERVAL_S = 5.0
 _METRICS_PER_CALL = 1000
+# Opens MLflow's page on training runs; without it on those of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _ENTRIES_PER_CALL = 100
 _MAX_DIGEST_CHARS = 36
 
@@ -319,7 +321,8 @@ def _experiment_id(client: MlflowClient, uri: str, root: Path, name: str) -> str
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, _artifact_location(uri, root)))
+            location = _artifact_location(uri, root)
+            return str(client.create_experiment(name, location, tags=_EXPERIMENT_TAGS))
         except MlflowException as error:
             # Another process may have made it in the meantime.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":

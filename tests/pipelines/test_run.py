@@ -71,6 +71,11 @@ def test_dirty_images_are_accounted_for_and_evaluate_needs_only_package_and_data
     ]
     done = headrace("run", "images", *options, "--json", folder=tmp_path)
     assert done.code == 0, done.stderr
+    (tracked,) = mlflow_runs(tmp_path)
+    kept = [tmp_path / done.result["run"] / name for name in ("recipe.yaml", "package/recipe.yaml")]
+    kept += [tmp_path / done.result["report"], tmp_path / done.result["dataset"] / "manifest.json"]
+    for text in (str(tracked.data), *(path.read_text() for path in kept)):
+        assert str(tmp_path) not in text, "no absolute path is kept"
     books = done.result["accounting"]
     assert books["read"] == len(odd)
     assert books["quarantined"] >= bad
