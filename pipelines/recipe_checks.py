@@ -7,6 +7,7 @@ from clusters.resources import ClusterConfig
 from components.errors import RecipeError
 from components.images.geometry import InputConfig
 from components.models.registry import ConvNetConfig, ModelConfig, ResNetConfig
+from components.models.stages import check_stages
 from components.records.sources import SourceConfig
 from components.records.split import SplitConfig
 from components.training.config import TrainConfig
@@ -111,12 +112,6 @@ def _stages(picture: InputConfig, model: ModelConfig) -> Iterator[Contradiction]
         setting, num_stages = "model.blocks", len(model.blocks)
     else:
         return
-    # Loading torch for the exact rule is only worth it where even a stem that shrinks four times
-    # does not leave enough.
-    if picture.image_px // 4 // 2 ** (num_stages - 1) >= 2:
-        return
-    from components.models.layers import check_stages
-
     try:
         check_stages(picture.image_px, num_stages)
     except RecipeError as error:

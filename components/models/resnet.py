@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from components.models.layers import check_stages, initialize, norm_layer, stem_stride
+from components.models.layers import initialize, norm_layer
+from components.models.stages import check_stages, stem_stride
 
 Norm = Literal["batch", "group"]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import RecipeError
-from components.models.layers import check_stages
+from components.models.stages import check_stages
 from pipelines.recipe import (
     Recipe,
     load_recipe,
@@ -54,7 +54,7 @@ def test_shipped_recipes_load_and_come_back_equal_from_their_resolved_yaml(
 def test_the_shipped_recipes_are_the_two_of_the_readme() -> None:
     assert shipped_recipes() == ["digits", "images"]
     assert load_recipe("digits").data.source.path == "builtin:digits"
-    assert load_recipe("digits").input.image_px == 32
+    assert load_recipe("digits").input.image_px == 16
     assert load_recipe("images").input.image_px == 224
 
 
