@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ for _name, _value in _ENVIRONMENT.items():
 import ray  # noqa: E402
 import ray.data  # noqa: E402
 
-_CONNECT_TIMEOUT_S = 20
+_CONNECT_TIMEOUT_S = 5
 _LOG_BYTES = 16 << 20
 # Ray starts with no less.
 _MIN_STORE_BYTES = 80 << 20
@@ -65,6 +66,7 @@ def connect() -> None:
     """
     if ray.is_initialized():
         return
+    _require_answer(cluster_address() or "")
     try:
         ray.init(
             address=cluster_address(),
@@ -123,6 +125,25 @@ def disconnect() -> None:
     """Leave the cluster; one that this process started ends with it."""
     if ray.is_initialized():
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Try the address first: Ray itself waits for many minutes where nobody answers."""
+    if address.startswith(("http://", "https://")):
+        raise PlanError(
+            f"RAY_ADDRESS = {address} is a dashboard's address, which takes jobs only; use "
+            "`ray job submit`, or unset RAY_ADDRESS to run on this machine"
+        )
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and "local": Ray looks on this machine and answers at once
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise PlanError(
+            f"RAY_ADDRESS = {address} does not answer ({error}); start the cluster, mend the "
+            "address, or unset RAY_ADDRESS to run on this machine"
+        ) from error
 
 
 def _quiet() -> None:

@@ -1,5 +1,6 @@
 """Data that comes with Headrace, written out as ordinary files so that it takes the usual road."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -49,7 +50,10 @@ def _write_classes(folder: Path) -> None:
     for label in digits.target_names:
         (folder / str(label)).mkdir(parents=True)
     for index, (pixels_HW, label) in enumerate(zip(pixels_NHW, digits.target, strict=True)):
-        Image.fromarray(pixels_HW).save(folder / str(label) / f"{index:04d}.png")
+        file = folder / str(label) / f"{index:04d}.png"
+        Image.fromarray(pixels_HW).save(file)
+        # A fixed time, as the time is part of a listing: written anew, it is the same source.
+        os.utime(file, (0, 0))
 
 
 def _publish(written: Path, folder: Path) -> None:

@@ -85,6 +85,9 @@ def evaluate(
     package: Annotated[
         Path | None, typer.Option(help="Model package; default: the recipe's newest.")
     ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Prepared data set; default: the package's own.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a model package on the prepared val and test splits."""
@@ -92,7 +95,7 @@ def evaluate(
     def job() -> dict[str, Any]:
         from pipelines.jobs import evaluate_job
 
-        return evaluate_job(recipe, overrides or [], package, _errors)
+        return evaluate_job(recipe, overrides or [], package, dataset, _errors)
 
     _do(job, as_json, _print_run)
 
@@ -199,7 +202,7 @@ def _print_run(result: dict[str, Any]) -> None:
             f"F1 {metrics['f1_macro']:.4f}",
             highlight=False,
         )
-    for name in ("dataset", "package", "report"):
+    for name in ("run", "dataset", "package", "report"):
         if name in result:
             console.print(f"{name:<8} {result[name]}", highlight=False)
 

@@ -11,34 +11,38 @@ from rich.console import Console
 from clusters.resources import plan_resources
 from clusters.session import capacity_of, connect, disconnect, ray_session
 from components.errors import DataError, HeadraceError
+from components.models.package import load_package
+from components.records.manifest import MANIFEST_NAME, read_manifest
 from components.records.split import Split
 from pipelines.display import Display
 from pipelines.doctor import diagnose, findings_table
 from pipelines.evaluate import evaluate
-from pipelines.folders import RunFolder, shown, staging_folder
+from pipelines.folders import RunFolder, datasets_folder, shown, staging_folder
 from pipelines.plan import planned
 from pipelines.plan_page import print_plan
 from pipelines.prepare import plan_prepare, prepare
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.run import Timings, run, train_only
+from pipelines.run import Timings, run, run_folder, train_only
 
 
 def run_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     """`run`."""
     recipe = load_recipe(reference, overrides)
+    folder = run_folder(recipe)
     with planned(recipe) as plan:
         print_plan(recipe, plan, console)
         with Display(console).shown() as display:
-            return run(recipe, plan, display)
+            return run(recipe, plan, folder, display)
 
 
 def train_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     """`train`."""
     recipe = load_recipe(reference, overrides)
+    folder = run_folder(recipe)
     with planned(recipe) as plan:
         print_plan(recipe, plan, console)
         with Display(console).shown() as display:
-            return train_only(recipe, plan, display)
+            return train_only(recipe, plan, folder, display)
 
 
 def prepare_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
@@ -72,19 +76,19 @@ def prepare_job(reference: str, overrides: Sequence[str], console: Console) -> d
 
 
 def evaluate_job(
-    reference: str, overrides: Sequence[str], package: Path | None, console: Console
+    reference: str,
+    overrides: Sequence[str],
+    package: Path | None,
+    dataset: Path | None,
+    console: Console,
 ) -> dict[str, Any]:
-    """`evaluate`."""
+    """`evaluate`: the package knows which prepared data set it belongs to."""
     recipe = load_recipe(reference, overrides)
     resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
     package = package or _newest_package(recipe)
+    dataset = dataset or _dataset_of(package, recipe)
+    manifest = read_manifest(dataset)
     timings = Timings()
-    with staging_folder(Path(recipe.output)) as staging:
-        plan = plan_prepare(recipe, staging)
-    if plan.cached is None:
-        raise DataError(
-            f"the data of recipe {recipe.name} is not prepared; run `prepare {recipe.name}` first"
-        )
     splits: list[Split] = ["val", "test"]
     with (
         TemporaryDirectory() as work,
@@ -94,23 +98,36 @@ def evaluate_job(
         done = [
             evaluate(
                 package,
-                plan.target,
+                dataset,
                 split,
                 Path(work) / f"{split}.parquet",
                 resources,
                 display.progress,
             )
             for split in splits
-            if plan.cached.num_records(split)
+            if manifest.num_records(split)
         ]
     return {
         "package": shown(package),
-        "dataset": shown(plan.target),
+        "dataset": shown(dataset),
         "metrics": {evaluation.split: evaluation.metrics for evaluation in done},
         "per_class": {evaluation.split: evaluation.per_class for evaluation in done},
         "confusion": {evaluation.split: evaluation.confusion_KK.tolist() for evaluation in done},
         "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
     }
+
+
+def _dataset_of(package: Path, recipe: Recipe) -> Path:
+    """The prepared data set that a package was trained on, by its fingerprint."""
+    fingerprint = load_package(package).dataset_fingerprint
+    folder = datasets_folder(Path(recipe.output))
+    for path in sorted(folder.glob(f"*-{fingerprint[:12]}/{MANIFEST_NAME}")):
+        if read_manifest(path.parent).fingerprint == fingerprint:
+            return path.parent
+    raise DataError(
+        f"{shown(package)} was trained on data set {fingerprint[:12]}, which is not in "
+        f"{shown(folder)}; name one with --dataset"
+    )
 
 
 def doctor_job(output: Path, console: Console | None) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def plan_prepare(recipe: Recipe, staging: Path) -> PreparePlan:
     """List the source and look whether it has been prepared before.
 
     Raises:
-        DataError: The source is missing, empty or of no known form.
+        DataError: The source is missing, empty, of no known form, or has folders of one class.
     """
     output = Path(recipe.output)
     source = recipe.data.source
@@ -97,6 +97,8 @@ def plan_prepare(recipe: Recipe, staging: Path) -> PreparePlan:
     with storage_errors(recipe.output):
         (staging / "listing").mkdir()
         listing = list_source(source, staging / "listing")
+    if listing.format == "folders":
+        _require_two(set(listing.declared_classes))
     fingerprint = json_sha256(
         {
             "data": recipe.data.model_dump(mode="json", exclude={"source": {"path"}}),
@@ -122,6 +124,7 @@ def prepare(recipe: Recipe, plan: PreparePlan, progress: Progress) -> PreparedDa
         return PreparedData(plan.target, plan.cached, cached=True)
     staged = _stage(recipe, plan, progress)
     _refuse_large_quarantine(recipe, staged.reasons, staged.read, staged.examples)
+    _require_all_read(plan.listing, staged.read)
     classes = _classes(staged, plan.listing)
     merged = _merge(recipe, plan, staged, classes, progress)
     reasons = staged.reasons + merged.reasons
@@ -173,6 +176,14 @@ def _stage_one(
     )
 
 
+def _require_all_read(listing: Listing, read: int) -> None:
+    if read != listing.num_records:
+        raise DataError(
+            f"the source changed while it was read: {listing.num_records} records were listed and "
+            f"{read} read; start again when nothing writes to it"
+        )
+
+
 def _refuse_large_quarantine(
     recipe: Recipe, reasons: Counter[str], read: int, examples: list[str]
 ) -> None:
@@ -188,14 +199,18 @@ def _refuse_large_quarantine(
 
 def _classes(staged: ChunkResult, listing: Listing) -> list[str]:
     classes = set(staged.labels) | set(listing.declared_classes)
+    _require_two(classes)
+    numbers = all(name.isdecimal() for name in classes)
+    return sorted(classes, key=lambda name: (int(name), name)) if numbers else sorted(classes)
+
+
+def _require_two(classes: set[str]) -> None:
     if len(classes) < 2:
         only = f"only one class, {next(iter(classes))!r}" if classes else "no class"
         raise DataError(
             f"the source has {only}; a classifier needs at least two: one folder per class, or a "
             "label column with two values"
         )
-    numbers = all(name.isdecimal() for name in classes)
-    return sorted(classes, key=lambda name: (int(name), name)) if numbers else sorted(classes)
 
 
 @dataclass

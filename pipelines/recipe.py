@@ -171,7 +171,7 @@ def _read(reference: str) -> tuple[str, str]:
         near = difflib.get_close_matches(Path(reference).stem, shipped, n=1, cutoff=0.0)
         names = ", ".join(near + [name for name in shipped if name not in near])
         raise RecipeError(
-            f"recipe {reference}: no such file, and no shipped recipe (they are {names})"
+            f"recipe {reference}: no such file; the shipped recipes are {names}"
         ) from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"recipe {reference}: not UTF-8 text ({error.reason})") from error

@@ -166,11 +166,13 @@ def _stored_images(
     data: PreparedData, evaluation: Evaluation, wanted: list[str]
 ) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
+    if not wanted:
+        return found
     for shard in data.manifest.shards_of(evaluation.split):
         table = pq.read_table(
             data.folder / shard.path,
             columns=["record_id", "image"],
-            filters=[("record_id", "in", wanted)] if wanted else None,
+            filters=[("record_id", "in", wanted)],
         )
         found |= {row["record_id"]: row["image"] for row in table.to_pylist()}
     missing = set(wanted) - set(found)

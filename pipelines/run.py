@@ -56,15 +56,13 @@ class Timings:
         return self.seconds | {"total": time.perf_counter() - self._started_s}
 
 
-def run(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any]:
+def run(recipe: Recipe, plan: RunPlan, folder: RunFolder, display: Display) -> dict[str, Any]:
     """The whole road; returns what `--json` prints.
 
     Raises:
         HeadraceError: Something was refused or failed, in words; MLflow says FAILED or KILLED.
     """
     timings = Timings()
-    check_server(resolve_uri(None, Path(recipe.output)))
-    folder = _run_folder(recipe)
     with ray_session(plan.resources, folder.logs):
         with timings.stage("prepare"):
             data = prepare(recipe, plan.prepare, display.progress)
@@ -91,7 +89,9 @@ def run(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any]:
             return _conclude(recipe, data, folder, tracker, trained, evaluations, timings)
 
 
-def train_only(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any]:
+def train_only(
+    recipe: Recipe, plan: RunPlan, folder: RunFolder, display: Display
+) -> dict[str, Any]:
     """Train on the prepared data set and write the package; returns what `--json` prints."""
     if plan.prepare.cached is None:
         raise DataError(
@@ -99,8 +99,6 @@ def train_only(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any
             f"`prepare {recipe.name}` first, or `run {recipe.name}` for everything"
         )
     timings = Timings()
-    check_server(resolve_uri(None, Path(recipe.output)))
-    folder = _run_folder(recipe)
     data = PreparedData(plan.prepare.target, plan.prepare.cached, cached=True)
     with (
         ray_session(plan.resources, folder.logs),
@@ -111,7 +109,6 @@ def train_only(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any
         package = _package(recipe, data, trained)
         save_package(folder.package, package)
         tracker.log_artifact(folder.package)
-        _write_state(folder, recipe, data, tracker, finished=True)
         return {
             "mlflow_run_id": tracker.run_id,
             "run": shown(folder.path),
@@ -124,7 +121,7 @@ def train_only(recipe: Recipe, plan: RunPlan, display: Display) -> dict[str, Any
 
 
 def data_wait_share(trained: Trained) -> float:
-    """Share of the training time that was spent waiting for data, over all epochs."""
+    """Share of the training time spent waiting for data, once the first batch had come."""
     seconds = [row["images"] / row["images_per_s"] for row in trained.history]
     shares = [row["data_wait_share"] for row in trained.history]
     return float(np.average(shares, weights=seconds))
@@ -156,7 +153,7 @@ def _tracked(
         git_commit=git_commit(),
         system_metrics=recipe.tracking.system_metrics,
     ) as tracker:
-        _write_state(folder, recipe, data, tracker, finished=False)
+        _write_state(folder, recipe, data, tracker)
         write_text(folder.recipe, resolved_yaml(public_recipe(recipe)))
         tracker.log_params(flatten(public_recipe(recipe).model_dump(mode="json")))
         tracker.log_params(flatten(plan.resources.as_dict(), "resources."))
@@ -167,13 +164,15 @@ def _tracked(
         yield tracker
 
 
-def _run_folder(recipe: Recipe) -> RunFolder:
-    """A new folder, or with `resume` the one of the newest unfinished training.
+def run_folder(recipe: Recipe) -> RunFolder:
+    """A new folder, or with `resume` the one of the recipe's newest training.
 
     Raises:
         DataError: There is nothing to resume, or it was another training.
+        TrackingError: MLflow cannot be used; better told now than after an hour.
     """
     output = Path(recipe.output)
+    check_server(resolve_uri(None, output))
     if not recipe.resume:
         return new_run_folder(output, recipe.name)
     found = sorted(
@@ -186,7 +185,13 @@ def _run_folder(recipe: Recipe) -> RunFolder:
             "without resume"
         )
     folder = RunFolder(found[-1])
-    before = _read_state(folder)["recipe"]
+    state = _read_state(folder)
+    if recipe.train.epochs < state["epochs"]:
+        raise DataError(
+            f"resume=true: {shown(folder.path)} was planned for {state['epochs']} epochs, and "
+            f"train.epochs = {recipe.train.epochs}; a training can be made longer, not shorter"
+        )
+    before = state["recipe"]
     now = _comparable(recipe)
     changed = sorted(key for key in now if now[key] != before.get(key))
     if changed:
@@ -211,13 +216,11 @@ def _read_state(folder: RunFolder) -> dict[str, Any]:
     return state
 
 
-def _write_state(
-    folder: RunFolder, recipe: Recipe, data: PreparedData, tracker: Tracker, *, finished: bool
-) -> None:
+def _write_state(folder: RunFolder, recipe: Recipe, data: PreparedData, tracker: Tracker) -> None:
     state = {
         "mlflow_run_id": tracker.run_id,
         "dataset": os.path.relpath(data.folder, folder.path),
-        "finished": finished,
+        "epochs": recipe.train.epochs,
         "recipe": _comparable(recipe),
     }
     write_text(folder.state, json.dumps(state, indent=2) + "\n")
@@ -274,7 +277,6 @@ def _conclude(
         )
     tracker.log_artifact(folder.package)
     tracker.log_artifact(folder.report)
-    _write_state(folder, recipe, data, tracker, finished=True)
     accounting = data.manifest.accounting
     return {
         "mlflow_run_id": tracker.run_id,

@@ -2,8 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +49,7 @@ from pipelines.streams.feed import FeedPlan, FeedReader, ImageView, feed_stream,
 from pipelines.streams.tasks import explained
 
 _POLL_S = 0.25
+_ABORT_TIMEOUT_S = 20
 _RAY_NAME = "checkpoints"
 
 
@@ -127,7 +127,7 @@ def train(
     channel = open_channel()
     feed = feed_plan(recipe, data)
     listener = _Listener(channel, tracker, on_step)
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         train_worker,
         train_loop_config={"task": _worker_task(recipe, resources, data.manifest, feed, channel)},
         datasets={"feed": feed_stream(feed, partial(stream_start, channel))},
@@ -141,7 +141,7 @@ def train(
     )
     with listener.listening():
         try:
-            result = _fit(trainer)
+            result = trainer.fit_or_abort()
         except RayError as error:
             raise explained(error, "training") from error
         except ray.train.TrainingFailedError as error:
@@ -190,21 +190,23 @@ def _run_config(max_failures: int, folder: RunFolder) -> Any:
     )
 
 
-def _fit(trainer: TorchTrainer) -> Result:
-    """Fit in a thread: in the main one Ray Train takes Ctrl-C over and hides it behind exit code 1.
+class _Trainer(TorchTrainer):
+    """Leaves Ctrl-C to us: Ray Train would take it over and hide it behind exit code 1."""
 
-    Here Ctrl-C interrupts the wait; the training ends with the driver's connection to Ray.
-    """
-    outcome: Future[Result] = Future()
+    controller: Any = None
 
-    def fit() -> None:
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self.controller = controller
+
+    def fit_or_abort(self) -> Result:
+        """Fit; where the driver is interrupted or ended, end the workers first."""
         try:
-            outcome.set_result(trainer.fit())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=fit, name="fit", daemon=True).start()
-    return outcome.result()
+            return self.fit()
+        except (KeyboardInterrupt, SystemExit):
+            if self.controller is not None:
+                with suppress(RayError):  # aborting ends the controller before it can answer
+                    ray.get(self.controller.abort.remote(), timeout=_ABORT_TIMEOUT_S)
+            raise
 
 
 def _training_error(error: BaseException, channel: ActorHandle[Channel]) -> HeadraceError:

@@ -56,6 +56,11 @@ def public_path(path: str) -> str:
     return os.path.relpath(expanded) if os.path.isabs(expanded) else path
 
 
+def as_written(path: str) -> str:
+    """A path as the user wrote it, for a message to the user: only credentials are left out."""
+    return public_path(path) if is_uri(path) else path
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Name to write to; it takes the place of `path` only if the block ends without an error."""
@@ -85,6 +90,7 @@ def storage_errors(place: str) -> Iterator[None]:
         StorageError: For the `OSError` of a write that the storage refused.
     """
     refused = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+    refused |= {errno.ENOTDIR, errno.EEXIST}  # a file where a folder should be
     try:
         yield
     except OSError as error:

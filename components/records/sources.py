@@ -21,7 +21,13 @@ from pyarrow import fs
 
 from components.config import Config
 from components.errors import DataError
-from components.records.files import is_uri, open_filesystem, public_path, storage_errors
+from components.records.files import (
+    as_written,
+    is_uri,
+    open_filesystem,
+    public_path,
+    storage_errors,
+)
 from components.records.reasons import Reason, RecordRejected
 from components.records.split import SPLITS, Split
 
@@ -134,9 +140,15 @@ def list_source(config: SourceConfig, folder: Path) -> Listing:
     """
     try:
         return _list_source(config, folder)
+    except UnicodeDecodeError as error:
+        name = error.object.decode("utf-8", "backslashreplace")
+        raise DataError(
+            f"data.source.path = {as_written(config.path)}: the file name {name} is not UTF-8, "
+            "and pyarrow reads no other; rename the file"
+        ) from error
     except OSError as error:
         raise DataError(
-            f"data.source.path = {public_path(config.path)} cannot be read "
+            f"data.source.path = {as_written(config.path)} cannot be read "
             f"({str(error).splitlines()[0]}); check the address, its permissions and the network"
         ) from error
 
@@ -149,7 +161,7 @@ def _list_source(config: SourceConfig, folder: Path) -> Listing:
     form = _detect_format(config, filesystem, info)
     if form == "folders" and info.type != fs.FileType.Directory:
         raise DataError(
-            f"data.source.path = {public_path(config.path)} is a file; class folders need a "
+            f"data.source.path = {as_written(config.path)} is a file; class folders need a "
             "directory, or set data.source.format to parquet or manifest"
         )
     classes, splits = _folder_names(filesystem, root) if form == "folders" else ([], [])
@@ -157,7 +169,7 @@ def _list_source(config: SourceConfig, folder: Path) -> Listing:
     listing = _write_chunks(entries, folder, form, root, classes, splits)
     if not listing.num_records:
         raise DataError(
-            f"data.source.path = {public_path(config.path)} holds no records "
+            f"data.source.path = {as_written(config.path)} holds no records "
             f"(read as {form}); expected one folder per class with images in it"
         )
     return listing
@@ -185,7 +197,7 @@ def _missing(path: str, filesystem: fs.FileSystem, root: str) -> str:
         names = [info.base_name for info in filesystem.get_file_info(fs.FileSelector(parent))]
         near = difflib.get_close_matches(posixpath.basename(root), names, n=1)
     hint = f"; did you mean {near[0]}?" if near else "; set data.source.path to your images"
-    return f"data.source.path = {public_path(path)} does not exist{hint}"
+    return f"data.source.path = {as_written(path)} does not exist{hint}"
 
 
 def _detect_format(
@@ -199,7 +211,7 @@ def _detect_format(
         if info.extension in {"csv", "tsv", "jsonl", "ndjson", "json"}:
             return "manifest"
         raise DataError(
-            f"data.source.path = {public_path(config.path)}: a .{info.extension} file is no known "
+            f"data.source.path = {as_written(config.path)}: a .{info.extension} file is no known "
             "source; use a folder, .parquet, .csv or .jsonl, or set data.source.format"
         )
     # Parquet files lie in the folder or one below it (data/train-00000.parquet).
@@ -377,10 +389,14 @@ def _manifest_entries(
             )
 
 
-def _info(filesystem: fs.FileSystem, path: str) -> fs.FileInfo:
-    if is_uri(path):
-        filesystem, path = open_filesystem(path)
-    return filesystem.get_file_info(path)
+def _info(filesystem: fs.FileSystem, path: str) -> fs.FileInfo | None:
+    if not is_uri(path):
+        return filesystem.get_file_info(path)
+    try:
+        other, inner = open_filesystem(path)
+        return other.get_file_info(inner)
+    except (DataError, OSError):
+        return None  # one record: it is set aside when it is read, and the reason kept then
 
 
 def _manifest_batches(
@@ -481,7 +497,7 @@ def _file_record(filesystem: fs.FileSystem, entry: Entry) -> RawRecord:
             data = _read_all(filesystem, entry.path)
         else:
             problem = RecordRejected(Reason.UNREADABLE, "the row has no path")
-    except OSError as error:
+    except (OSError, DataError) as error:
         problem = RecordRejected(Reason.UNREADABLE, str(error))
     if problem is None and entry.label is None:
         problem = RecordRejected(

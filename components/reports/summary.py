@@ -60,13 +60,10 @@ def remarks(data: ReportData) -> list[str]:
 
 
 def _data_wait(data: ReportData) -> str | None:
-    # The first epoch also waits for the stream to start, which says nothing about its speed.
-    later = [row.get("data_wait_share", 0.0) for row in data.history[1:]]
-    share = float(np.mean(later)) if later else data.data_wait_share
-    if share <= DATA_WAIT_LIMIT:
+    if data.data_wait_share <= DATA_WAIT_LIMIT:
         return None
     return (
-        f"Training waited for data {share * 100:.0f} % of the time: more CPUs for "
+        f"Training waited for data {data.data_wait_share * 100:.0f} % of the time: more CPUs for "
         f"Data, smaller stored images or a lighter augmentation would make it faster."
     )
 

@@ -80,11 +80,12 @@ class LoopSettings:
 
 @dataclass
 class _Clock:
-    """Where the time of an epoch goes."""
+    """Where the time of an epoch goes; the wait for a stream's first batch is kept apart."""
 
     started_s: float = field(default_factory=time.perf_counter)
     wait_s: float = 0.0
     rows: float = 0.0
+    first_batch_s: float | None = None
 
     def elapsed_s(self) -> float:
         return max(time.perf_counter() - self.started_s, 1e-9)
@@ -119,7 +120,7 @@ def train_epochs(
     """
     position = start
     while position.epoch < settings.epochs:
-        clock = _Clock()
+        clock = _Clock(first_batch_s=None if position == start else 0.0)
         learned = _train_epoch(model, optimizer, schedule, feed, settings, position, clock, on_step)
         train_s, wait_s = clock.elapsed_s(), clock.wait_s
         broadcast_buffers(model)
@@ -132,6 +133,7 @@ def train_epochs(
             "learning_rate": schedule(global_step - 1),
             "images_per_s": learned["images"] / train_s,
             "data_wait_share": wait_s / train_s,
+            "first_batch_s": clock.first_batch_s or 0.0,
             "epoch_s": clock.elapsed_s(),
         }
         position = Position(position.epoch + 1, 0, global_step)
@@ -230,7 +232,11 @@ def _timed(batches: Iterator[Batch], clock: _Clock) -> Iterator[Batch]:
     while True:
         asked_s = time.perf_counter()
         batch = next(batches, None)
-        clock.wait_s += time.perf_counter() - asked_s
+        waited_s = time.perf_counter() - asked_s
+        if clock.first_batch_s is None:
+            clock.first_batch_s, clock.started_s = waited_s, time.perf_counter()
+        else:
+            clock.wait_s += waited_s
         if batch is None:
             return
         yield batch
