@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-FAST := not ray and not slow and not gpu
+FAST := not ray and not processes and not slow and not gpu
 
 # Run, not looked up: a pyenv shim exists for versions that it then refuses to start, and Debian
 # ships Pythons that cannot make an environment.
@@ -40,14 +40,15 @@ demo: $(STAMP) ## train, evaluate and report on the handwritten digits
 	$(BIN)/python -m pipelines run digits
 
 test: $(STAMP) ## all tests but slow and gpu, the fast ones first
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "$(FAST)"
+	$(BIN)/python -m pytest -m "(ray or processes) and not slow and not gpu"
 
 check: $(STAMP) ## format, lint, types, import rules, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "$(FAST)"
+	$(BIN)/python -m pytest -q -n 2 -m "$(FAST)"
 
 slow: $(STAMP) ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu"

@@ -1,6 +1,7 @@
 """Where things lie under a recipe's `output`."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -66,6 +67,12 @@ def new_run_folder(output: Path, name: str) -> RunFolder:
     """The folder of a new run, NAME-YYYYMMDD-HHMMSS-xxxx; made when the first file goes there."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return RunFolder(output / f"{name}-{stamp}-{secrets.token_hex(2)}")
+
+
+def run_folders(output: Path, name: str) -> list[Path]:
+    """The runs of a recipe, oldest first; not those of a recipe whose name only begins alike."""
+    form = re.compile(rf"{re.escape(name)}-\d{{8}}-\d{{6}}-[0-9a-f]{{4}}")
+    return sorted(path for path in output.glob(f"{name}-*") if form.fullmatch(path.name))
 
 
 def shown(path: Path) -> str:

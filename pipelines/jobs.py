@@ -11,13 +11,19 @@ from rich.console import Console
 from clusters.resources import plan_resources
 from clusters.session import capacity_of, connect, disconnect, ray_session
 from components.errors import DataError, HeadraceError
-from components.models.package import load_package
+from components.models.package import INDEX, load_package
 from components.records.manifest import MANIFEST_NAME, read_manifest
 from components.records.split import Split
 from pipelines.display import Display
 from pipelines.doctor import diagnose, findings_table
 from pipelines.evaluate import evaluate
-from pipelines.folders import RunFolder, datasets_folder, shown, staging_folder
+from pipelines.folders import (
+    RunFolder,
+    datasets_folder,
+    run_folders,
+    shown,
+    staging_folder,
+)
 from pipelines.plan import planned
 from pipelines.plan_page import print_plan
 from pipelines.prepare import plan_prepare, prepare
@@ -152,12 +158,11 @@ def _describe_cluster() -> str:
 
 
 def _newest_package(recipe: Recipe) -> Path:
-    found = sorted(
-        path.parent for path in Path(recipe.output).glob(f"{recipe.name}-*/package/package.json")
-    )
-    if not found:
+    runs = [RunFolder(path) for path in run_folders(Path(recipe.output), recipe.name)]
+    packages = [run.package for run in runs if (run.package / INDEX).is_file()]
+    if not packages:
         raise DataError(
             f"{recipe.output} holds no package of recipe {recipe.name}; run `train {recipe.name}` "
             "first or name one with --package"
         )
-    return RunFolder(found[-1].parent).package
+    return packages[-1]

@@ -109,7 +109,11 @@ def plan_prepare(recipe: Recipe, staging: Path) -> PreparePlan:
         }
     )
     target = datasets_folder(output) / f"{recipe.name}-{fingerprint[:12]}"
-    cached = read_manifest(target) if (target / MANIFEST_NAME).is_file() else None
+    if target.exists() and not (target / MANIFEST_NAME).is_file():
+        raise DataError(
+            f"{target} has no {MANIFEST_NAME} any more; delete it and run prepare again"
+        )
+    cached = read_manifest(target) if target.exists() else None
     return PreparePlan(source, listing, staging, fingerprint, target, cached)
 
 

@@ -49,7 +49,7 @@ from pipelines.streams.feed import FeedPlan, FeedReader, ImageView, feed_stream,
 from pipelines.streams.tasks import explained
 
 _POLL_S = 0.25
-_ABORT_TIMEOUT_S = 20
+_ABORT_TIMEOUT_S = 4
 _RAY_NAME = "checkpoints"
 
 

@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -50,6 +50,7 @@ _LISTING_SCHEMA = pa.schema(
         "label": pa.string(),
         "split": pa.string(),
         "size": pa.int64(),
+        "row_group": pa.int32(),
     }
 )
 SourceFormat = Literal["folders", "parquet", "manifest"]
@@ -87,6 +88,7 @@ class Entry:
     size: int
     stamp: int
     num_records: int = 1
+    row_group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def read_chunk(config: SourceConfig, listing_root: str, chunk: Path) -> Iterator
     table = pq.read_table(chunk)
     for row in table.to_pylist():
         entry = Entry(**row, stamp=0)
-        if entry.path.endswith("#parquet"):
+        if entry.row_group is not None:
             yield from _parquet_records(config, filesystem, entry)
         else:
             yield _file_record(filesystem, entry)
@@ -335,12 +337,13 @@ def _parquet_entries(config: SourceConfig, filesystem: fs.FileSystem, root: str)
             group_metadata = metadata.row_group(group)
             yield Entry(
                 origin=f"{name}#{group}",
-                path=f"{info.path}#{group}#parquet",
+                path=info.path,
                 label=None,
                 split=None,
                 size=group_metadata.total_byte_size,
                 stamp=info.mtime_ns or 0,
                 num_records=group_metadata.num_rows,
+                row_group=group,
             )
 
 
@@ -514,26 +517,45 @@ def _read_all(filesystem: fs.FileSystem, path: str) -> bytes:
 def _parquet_records(
     config: SourceConfig, filesystem: fs.FileSystem, entry: Entry
 ) -> Iterator[RawRecord]:
-    path, group, _ = entry.path.rsplit("#", 2)
+    assert entry.row_group is not None
     columns = [config.image_column, config.label_column]
     columns += [config.split_column] if config.split_column else []
-    with pq.ParquetFile(path, filesystem=filesystem) as file:
-        batches = file.iter_batches(batch_size=64, row_groups=[int(group)], columns=columns)
-        rows = (row for batch in batches for row in batch.to_pylist())
-        for number, row in enumerate(rows):
-            image, label = row[config.image_column], row[config.label_column]
-            data = image.get("bytes") if isinstance(image, dict) else image
+    with pq.ParquetFile(entry.path, filesystem=filesystem) as file:
+        for number, row in enumerate(_group_rows(file, entry.row_group, columns)):
             origin = f"{entry.origin}@{number}"
-            split = row[config.split_column] if config.split_column else None
-            problem = None
-            if not isinstance(data, bytes):
-                problem = RecordRejected(Reason.EMPTY, "the image column has no bytes")
-            elif label is None or label == "":
-                problem = RecordRejected(Reason.MISSING_LABEL, "the label column is empty")
-            yield RawRecord(
-                origin,
-                None if label is None else str(label),
-                _split_name(split, origin),
-                data if isinstance(data, bytes) else None,
-                problem,
-            )
+            if isinstance(row, RecordRejected):
+                yield RawRecord(origin, None, None, None, row)
+            else:
+                yield _parquet_record(config, origin, row)
+
+
+def _group_rows(
+    file: pq.ParquetFile, group: int, columns: list[str]
+) -> Iterator[dict[str, Any] | RecordRejected]:
+    """Rows of a row group; where its bytes are damaged, a refusal for each row that is left."""
+    left = file.metadata.row_group(group).num_rows
+    try:
+        for batch in file.iter_batches(batch_size=64, row_groups=[group], columns=columns):
+            left -= batch.num_rows
+            yield from batch.to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        detail = " ".join(str(error).split())
+        yield from [RecordRejected(Reason.UNREADABLE, f"row group {group}: {detail}")] * left
+
+
+def _parquet_record(config: SourceConfig, origin: str, row: dict[str, Any]) -> RawRecord:
+    image, label = row[config.image_column], row[config.label_column]
+    data = image.get("bytes") if isinstance(image, dict) else image
+    split = row[config.split_column] if config.split_column else None
+    problem = None
+    if not isinstance(data, bytes):
+        problem = RecordRejected(Reason.EMPTY, "the image column has no bytes")
+    elif label is None or label == "":
+        problem = RecordRejected(Reason.MISSING_LABEL, "the label column is empty")
+    return RawRecord(
+        origin,
+        None if label is None else str(label),
+        _split_name(split, origin),
+        data if isinstance(data, bytes) else None,
+        problem,
+    )

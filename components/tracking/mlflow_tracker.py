@@ -244,7 +244,7 @@ def start_mlflow(
     with _explained(address, f"open experiment {experiment}"):
         client = _open_client(address)
         experiment_id = _experiment_id(client, address, root, experiment)
-        close_stale_runs(client, experiment_id)
+        close_stale_runs(client)
         own_tags = Process.current().tags()
         own_tags |= {MLFLOW_SOURCE_NAME: "headrace", MLFLOW_SOURCE_TYPE: "JOB"}
         own_tags |= {MLFLOW_GIT_COMMIT: git_commit} if git_commit else {}
@@ -263,10 +263,11 @@ def start_mlflow(
     )
 
 
-def close_stale_runs(client: MlflowClient, experiment_id: str) -> list[str]:
+def close_stale_runs(client: MlflowClient) -> list[str]:
     """End the runs that say RUNNING though their process on this host is gone: KILLED.
 
-    Runs of other hosts are left alone: whether their process lives cannot be seen from here.
+    In all experiments, as the next start may be of another recipe. Runs of other hosts are left
+    alone: whether their process lives cannot be seen from here.
 
     Returns:
         Ids of the runs that were closed.
@@ -274,7 +275,7 @@ def close_stale_runs(client: MlflowClient, experiment_id: str) -> list[str]:
     host = Process.current().host.replace("'", "")
     query = f"attributes.status = 'RUNNING' and tags.`headrace.host` = '{host}'"
     closed: list[str] = []
-    for run in _search(client, experiment_id, query):
+    for run in _search(client, query):
         process = Process.from_tags(run.data.tags)
         if process is not None and process.is_gone():
             client.set_tag(run.info.run_id, CLOSED_TAG, "its process was gone at the next start")
@@ -283,11 +284,12 @@ def close_stale_runs(client: MlflowClient, experiment_id: str) -> list[str]:
     return closed
 
 
-def _search(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
+def _search(client: MlflowClient, query: str) -> list[Run]:
+    experiments = [found.experiment_id for found in client.search_experiments()]
     runs: list[Run] = []
     token: str | None = ""
     while token is not None:
-        page = client.search_runs([experiment_id], query, page_token=token or None)
+        page = client.search_runs(experiments, query, page_token=token or None)
         runs.extend(page)
         token = page.token or None
     return runs

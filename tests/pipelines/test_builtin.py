@@ -43,12 +43,14 @@ def test_a_second_call_changes_nothing(digits_folder: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in digits_folder.rglob("*")} == before
 
 
+@pytest.mark.processes
 def test_two_writings_are_equal_byte_for_byte(digits_folder: Path, tmp_path: Path) -> None:
     again = write_digits(tmp_path / "new" / "digits")
     first = {f.relative_to(digits_folder): f.read_bytes() for f in digits_folder.glob("*/*")}
     assert {f.relative_to(again): f.read_bytes() for f in again.glob("*/*")} == first
 
 
+@pytest.mark.processes
 def test_killed_midway_leaves_nothing_that_looks_complete(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
@@ -81,6 +83,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_who_comes_second_uses_the_folder_of_who_came_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

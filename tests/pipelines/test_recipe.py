@@ -231,7 +231,7 @@ def test_tags_cannot_make_objects(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_names_the_shipped_recipes_nearest_first(tmp_path: Path) -> None:
     assert refusal("imags") == [
-        "recipe imags: no such file, and no shipped recipe (they are images, digits)"
+        "recipe imags: no such file; the shipped recipes are images, digits"
     ]
     assert "no such file" in refusal(str(tmp_path / "digits"))[0]
     assert refusal(str(tmp_path))[0].endswith("cannot be read: Is a directory")
@@ -332,6 +332,7 @@ def test_the_schema_describes_every_setting() -> None:
     assert "anyOf" in schema["$defs"]["TransformConfig"]
 
 
+@pytest.mark.processes
 def test_loading_needs_neither_torch_nor_ray_nor_albumentations() -> None:
     code = (
         "import sys; from pipelines.recipe import load_recipe; load_recipe('digits'); "

@@ -120,6 +120,7 @@ def test_seed_depends_on_seed_epoch_and_record_and_on_nothing_else() -> None:
     assert augment_seed(0, 0, one) == seeds[0]
 
 
+@pytest.mark.processes
 def test_another_process_gives_the_same_picture() -> None:
     """Bitwise, from the JSON of the config alone."""
     config = AugmentConfig(policy="strong")
@@ -238,6 +239,7 @@ def test_schema_describes_the_form_that_recipes_write() -> None:
     assert forms == ["string", "object"]
 
 
+@pytest.mark.processes
 def test_named_policy_is_loaded_without_importing_albumentations() -> None:
     script = (
         "import sys; from components.images.augment import AugmentConfig; "

@@ -2,9 +2,6 @@
 
 import json
 import math
-import resource
-import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from components.models.registry import (
     TransformersConfig,
     build_model,
 )
+from tests.full_disk import files_of_at_most
 
 torch.set_num_threads(1)
 CLASSES = ["cat", "dog", "naïve ✓"]
@@ -182,21 +180,9 @@ def test_an_older_package_is_replaced_whole(tmp_path: Path) -> None:
     assert not (tmp_path / "package" / "stray").exists()
 
 
-@pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """Let no file grow beyond 1,000 bytes, which writing programs see as a disk error."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.usefixtures("small_files_only")
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"could not be written: .*; free space"):
-        save_package(tmp_path / "package", new_package(RESNET))
+    package = new_package(RESNET)
+    refused = pytest.raises(StorageError, match=r"could not be written: .*; free space")
+    with refused, files_of_at_most(1000):
+        save_package(tmp_path / "package", package)
     assert list(tmp_path.iterdir()) == []

@@ -97,7 +97,7 @@ def test_an_unknown_scheme_is_one_line_without_credentials(path: str) -> None:
     assert "\n" not in message and "SECRET" not in message
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR])
 def test_refused_writes_name_place_and_remedy(number: int) -> None:
     with pytest.raises(StorageError) as caught, storage_errors("runs"):
         raise OSError(number, os.strerror(number))

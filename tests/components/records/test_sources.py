@@ -50,6 +50,29 @@ def refusal(tmp_path: Path, path: Path | str, **settings: object) -> str:
     return str(caught.value)
 
 
+def test_an_address_of_no_filesystem_is_one_bad_record(tmp_path: Path) -> None:
+    write(tmp_path, "1.png")
+    (tmp_path / "list.csv").write_text("path,label\n1.png,cat\nhttp://host/2.png,cat\n")
+    _, (good, bad) = listed(tmp_path, tmp_path / "list.csv")
+    assert good.data == b"1.png"
+    assert bad.problem is not None and bad.problem.reason is Reason.UNREADABLE
+
+
+def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "images", "cat/1.png", "dog/1.png")
+    try:
+        (tmp_path / "images" / "cat" / os.fsdecode(b"\xff.png")).touch()
+    except OSError:
+        pytest.skip("this filesystem takes only UTF-8")
+    assert r"cat/\xff.png is not UTF-8" in refusal(tmp_path, tmp_path / "images")
+
+
+def test_no_file_name_looks_like_a_row_group(tmp_path: Path) -> None:
+    root = write(tmp_path / "images", "cat/1#1#parquet", "dog/1.png")
+    _, records = listed(tmp_path, root)
+    assert [record.data for record in records] == [b"cat/1#1#parquet", b"dog/1.png"]
+
+
 # Class folders
 
 
@@ -235,6 +258,22 @@ def test_parquet_struct_numbers_and_gaps(tmp_path: Path) -> None:
     ]
     reasons = [r.problem.reason if r.problem else None for r in records]
     assert reasons == [None, Reason.EMPTY, Reason.EMPTY, Reason.MISSING_LABEL]
+
+
+def test_a_damaged_row_group_costs_its_rows_and_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"image": [b"a", b"b", b"c", b"d"], "label": ["x", "y", "x", "y"]})
+    pq.write_table(table, path, row_group_size=2, use_dictionary=False)
+    start = pq.read_metadata(path).row_group(0).column(0).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + 20] = bytes(20)
+    path.write_bytes(data)
+    _, records = listed(tmp_path, path)
+    assert [record.problem.reason for record in records if record.problem] == [
+        Reason.UNREADABLE,
+        Reason.UNREADABLE,
+    ]
+    assert [record.data for record in records] == [None, None, b"c", b"d"]
 
 
 def test_parquet_without_the_column_names_the_nearest(tmp_path: Path) -> None:

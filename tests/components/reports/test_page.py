@@ -100,6 +100,7 @@ def test_page_shows_the_numbers_of_the_run(html: str) -> None:
     assert len(parse(html).images) == 6 * 8 + 5 + 1
 
 
+@pytest.mark.processes
 def test_same_run_gives_the_same_bytes(short_run: ReportData) -> None:
     assert render_report(short_run) == render_report(short_run)
 
@@ -145,6 +146,7 @@ def test_run_that_failed_early_still_has_a_page() -> None:
     assert page.images == []
 
 
+@pytest.mark.processes
 def test_photographs_and_many_classes_stay_below_1_5_megabytes(short_run: ReportData) -> None:
     rng = np.random.default_rng(0)
     # Detail like that of a photograph: coarse colour with fine noise on it.

@@ -92,6 +92,7 @@ def test_environment_names_the_server(root: Path, tmp_path: Path, monkeypatch: A
     assert not (tmp_path / "unused").exists()
 
 
+@pytest.mark.processes
 def test_training_does_not_wait_for_the_server(
     root: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +185,7 @@ def test_deleted_experiment_is_refused(root: Path, client: MlflowClient) -> None
         start(root, experiment="deleted")
 
 
+@pytest.mark.processes
 def test_killed_process_leaves_no_running_run(root: Path, client: MlflowClient) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
@@ -225,8 +227,12 @@ def test_only_runs_of_gone_processes_of_this_host_are_closed(
         "other host": Process("elsewhere-12345678", here.pid, "long ago").tags(),
         "not ours": {},
     }
-    runs = {name: client.create_run(experiment, tags=each) for name, each in tags.items()}
-    closed = close_stale_runs(client, experiment)
+    # One lies in another experiment: the next start may be of another recipe.
+    runs = {
+        name: client.create_run("0" if name == "reused pid" else experiment, tags=each)
+        for name, each in tags.items()
+    }
+    closed = close_stale_runs(client)
     assert set(closed) == {runs["reused pid"].info.run_id, runs["no such pid"].info.run_id}
     status = {name: client.get_run(run.info.run_id).info.status for name, run in runs.items()}
     assert status == {

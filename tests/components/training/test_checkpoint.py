@@ -2,9 +2,6 @@
 
 import os
 import pickle
-import resource
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from components.training.checkpoint import (
 )
 from components.training.optimizers import AdamWConfig, SGDConfig, build_optimizer
 from components.training.step import train_step
+from tests.full_disk import files_of_at_most
 
 torch.set_num_threads(1)
 
@@ -136,21 +134,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path).restore(model, optimizer)
 
 
-@pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """Let no file grow beyond 1,000 bytes, which writing programs see as a disk error."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.usefixtures("small_files_only")
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"could not be written: .*; free space"):
+    refused = pytest.raises(StorageError, match=r"could not be written: .*; free space")
+    with refused, files_of_at_most(1000):
         saved(tmp_path / "checkpoint")
     assert list((tmp_path / "checkpoint").iterdir()) == []

@@ -126,7 +126,7 @@ class Story:
 
     def rows(self) -> list[dict[str, float]]:
         """What was told of each epoch, less the clock's part."""
-        clocks = {"images_per_s", "data_wait_share", "epoch_s"}
+        clocks = {"images_per_s", "data_wait_share", "first_batch_s", "epoch_s"}
         return [{k: v for k, v in row.items() if k not in clocks} for row, _ in self.epochs]
 
 

@@ -101,6 +101,7 @@ def test_name_decides_and_unknown_keys_are_refused() -> None:
         adapter.validate_python({"name": "sgd", "learning_rate": 0.0})
 
 
+@pytest.mark.processes
 def test_recipes_load_without_torch() -> None:
     code = (
         "import sys, components.training.config, components.models.registry;"

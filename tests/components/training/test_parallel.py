@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -70,13 +71,15 @@ def run_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.processes
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
     # Forked, since fresh processes would import torch for seconds; on one thread this is safe. The
     # model takes a step here first, so that the ranks find all that is imported lazily.
     alone = new_model()
     numbers = step_on(alone, slice(0, 7), num_ranks=1)
+    # Not forked: a fork of a process with threads, as pytest's is by now, can stand still for ever.
     start_processes(
-        run_rank, args=(str(tmp_path),), nprocs=NUM_RANKS, daemon=True, start_method="fork"
+        run_rank, args=(str(tmp_path),), nprocs=NUM_RANKS, daemon=True, start_method="spawn"
     )
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(NUM_RANKS))
 
