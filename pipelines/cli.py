@@ -178,6 +178,8 @@ def _do(
         print(json.dumps(result), flush=True)
     else:
         show(result)
+    if result.get("ok") is False:
+        raise typer.Exit(1)
 
 
 def _terminated(signum: int, frame: object) -> None:

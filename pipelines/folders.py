@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from components.errors import StorageError
 from components.records.files import storage_errors
 
 
@@ -88,7 +89,13 @@ def staging_folder(output: Path) -> Iterator[Path]:
     """
     parent = datasets_folder(output)
     with storage_errors(str(output)):
-        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            # As in /proc, where nobody can make a folder.
+            raise StorageError(
+                f"cannot make the folder {output}; choose another place with output=FOLDER"
+            ) from error
         _remove_abandoned(parent)
         name = f".preparing-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         folder = parent / name

@@ -70,14 +70,7 @@ def planned(recipe: Recipe) -> Iterator[RunPlan]:
 
 def _run_plan(recipe: Recipe, resources: ResourcePlan, prepare: PreparePlan) -> RunPlan:
     records = _records(recipe, prepare)
-    batches = BatchPlan(
-        num_rows=records["train"],
-        batch_size=recipe.train.batch_size,
-        lanes=min(recipe.train.shuffle_lanes, recipe.train.batch_size),
-        world_size=resources.num_workers,
-        keep_last=recipe.train.last_batch == "keep",
-    )
-    _require_steps(recipe, batches)
+    batches = plan_steps(recipe, records["train"], resources.num_workers)
     num_classes = len(
         prepare.cached.classes if prepare.cached else prepare.listing.declared_classes
     )
@@ -103,9 +96,11 @@ def _run_plan(recipe: Recipe, resources: ResourcePlan, prepare: PreparePlan) -> 
 def _records(recipe: Recipe, prepare: PreparePlan) -> dict[Split, int]:
     if prepare.cached is not None:
         return {split: prepare.cached.num_records(split) for split in SPLITS}
-    total, split = prepare.listing.num_records, recipe.data.split
-    val, test = round(total * split.val), round(total * split.test)
-    return {"train": max(1, total - val - test), "val": val, "test": test}
+    given, split = prepare.listing.split_records, recipe.data.split
+    open_records = prepare.listing.num_records - given.get("val", 0) - given.get("test", 0)
+    val = given.get("val") or round(open_records * split.val)
+    test = given.get("test") or round(open_records * split.test)
+    return {"train": max(1, prepare.listing.num_records - val - test), "val": val, "test": test}
 
 
 def _require_divisible(recipe: Recipe, num_workers: int) -> None:
@@ -121,7 +116,20 @@ def _require_divisible(recipe: Recipe, num_workers: int) -> None:
     )
 
 
-def _require_steps(recipe: Recipe, batches: BatchPlan) -> None:
+def plan_steps(recipe: Recipe, num_rows: int, num_workers: int) -> BatchPlan:
+    """How an epoch over `num_rows` records is cut into steps.
+
+    Raises:
+        PlanError: No step would be taken.
+        RecipeError: The schedule does not fit into the steps.
+    """
+    batches = BatchPlan(
+        num_rows=num_rows,
+        batch_size=recipe.train.batch_size,
+        lanes=min(recipe.train.shuffle_lanes, recipe.train.batch_size),
+        world_size=num_workers,
+        keep_last=recipe.train.last_batch == "keep",
+    )
     if not batches.num_steps:
         raise PlanError(
             f"train.batch_size = {recipe.train.batch_size} is larger than the {batches.num_rows} "
@@ -134,6 +142,7 @@ def _require_steps(recipe: Recipe, batches: BatchPlan) -> None:
         total_steps=batches.num_steps * recipe.train.epochs,
         steps_per_epoch=batches.num_steps,
     )
+    return batches
 
 
 def _require_disk(recipe: Recipe, prepare: PreparePlan, prepared_bytes: int) -> None:

@@ -85,7 +85,7 @@ class Recipe(Config):
     output: Annotated[str, Field(min_length=1), AfterValidator(_local_folder)] = "runs"
     """Folder that everything is written to: local, or shared by all nodes of a cluster."""
     resume: bool = False
-    """Continue the last unfinished training of this recipe instead of starting a new one."""
+    """Continue the newest training of this recipe instead of starting a new one."""
     data: DataConfig
     """What is prepared, once: source, cleaning, storage, split."""
     input: InputConfig = InputConfig()

@@ -1,7 +1,6 @@
 """run: plan -> prepare -> train -> package -> evaluate -> report, tracked from end to end."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +23,8 @@ from components.tracking.tracker import Tracker
 from components.training.checkpoint import load_checkpoint
 from pipelines.display import Display
 from pipelines.evaluate import Evaluation, evaluate
-from pipelines.folders import RunFolder, new_run_folder, shown
-from pipelines.plan import RunPlan
+from pipelines.folders import RunFolder, new_run_folder, run_folders, shown
+from pipelines.plan import RunPlan, plan_steps
 from pipelines.prepare import PreparedData, prepare
 from pipelines.provenance import git_commit, versions
 from pipelines.recipe import Recipe, public_recipe, recipe_fingerprint, resolved_yaml
@@ -67,6 +66,8 @@ def run(recipe: Recipe, plan: RunPlan, folder: RunFolder, display: Display) -> d
         with timings.stage("prepare"):
             data = prepare(recipe, plan.prepare, display.progress)
         display.prepared(data)
+        # The plan knew the number of records only about.
+        plan_steps(recipe, data.manifest.num_records("train"), plan.resources.num_workers)
         with _tracked(recipe, plan, data, folder) as tracker:
             with timings.stage("train"):
                 trained = train(recipe, plan.resources, data, folder, tracker, display.step)
@@ -138,6 +139,12 @@ def _tracked(
 ) -> Iterator[Tracker]:
     """The run in MLflow; FINISHED, FAILED or KILLED when the block ends."""
     state = _read_state(folder)
+    if state.get("dataset_fingerprint", data.manifest.fingerprint) != data.manifest.fingerprint:
+        raise DataError(
+            f"resume=true: {shown(folder.path)} was trained on data set "
+            f"{state['dataset_fingerprint'][:12]} and the source has changed since (now "
+            f"{data.manifest.fingerprint[:12]}); start without resume"
+        )
     with start_mlflow(
         uri=None,
         root=Path(recipe.output),
@@ -175,10 +182,7 @@ def run_folder(recipe: Recipe) -> RunFolder:
     check_server(resolve_uri(None, output))
     if not recipe.resume:
         return new_run_folder(output, recipe.name)
-    found = sorted(
-        (path.parent for path in output.glob(f"{recipe.name}-*/run.json")),
-        key=lambda path: path.name,
-    )
+    found = [path for path in run_folders(output, recipe.name) if RunFolder(path).state.is_file()]
     if not found:
         raise DataError(
             f"resume=true: {recipe.output} holds no training of recipe {recipe.name}; start one "
@@ -212,14 +216,19 @@ def _comparable(recipe: Recipe) -> dict[str, Any]:
 def _read_state(folder: RunFolder) -> dict[str, Any]:
     if not folder.state.is_file():
         return {}
-    state: dict[str, Any] = json.loads(folder.state.read_text(encoding="utf-8"))
+    try:
+        state: dict[str, Any] = json.loads(folder.state.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"{shown(folder.state)} is damaged ({error}); start without resume"
+        ) from error
     return state
 
 
 def _write_state(folder: RunFolder, recipe: Recipe, data: PreparedData, tracker: Tracker) -> None:
     state = {
         "mlflow_run_id": tracker.run_id,
-        "dataset": os.path.relpath(data.folder, folder.path),
+        "dataset_fingerprint": data.manifest.fingerprint,
         "epochs": recipe.train.epochs,
         "recipe": _comparable(recipe),
     }

@@ -24,7 +24,8 @@ from ray.train.v2.api.config import (
 )
 
 from clusters.resources import ResourcePlan
-from components.errors import HeadraceError
+from components import errors
+from components.errors import HeadraceError, TrackingError
 from components.models.registry import ModelConfig, build_model
 from components.records.epoch_plan import Position
 from components.records.manifest import Manifest
@@ -51,6 +52,9 @@ from pipelines.streams.tasks import explained
 _POLL_S = 0.25
 _ABORT_TIMEOUT_S = 4
 _RAY_NAME = "checkpoints"
+# Errors of the code or the settings: another start would only meet them again. A lost peer, memory
+# or a device shows as RuntimeError or a lost process, and is worth another start.
+_REPEATED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -146,10 +150,14 @@ def train(
             raise explained(error, "training") from error
         except ray.train.TrainingFailedError as error:
             raise _training_error(error, channel) from error
-    refusal = refusal_of(channel)
+    refusal = _refusal(channel)
     if refusal is not None:
-        raise HeadraceError(refusal)
-    return _trained(result, listener)
+        raise refusal
+    trained = _trained(result, listener)
+    for row in trained.history:
+        # What was lost on the way: a driver that died before it heard of an epoch, say.
+        _log_epoch(tracker, row)
+    return trained
 
 
 def _worker_task(
@@ -209,10 +217,25 @@ class _Trainer(TorchTrainer):
             raise
 
 
+def _refusal(channel: ActorHandle[Channel]) -> HeadraceError | None:
+    """The error with which a worker said that this training cannot go on."""
+    said = refusal_of(channel)
+    if said is None:
+        return None
+    kind, reason = said
+    error: HeadraceError = getattr(errors, kind)(reason)
+    return error
+
+
+def _log_epoch(tracker: Tracker, row: dict[str, float]) -> None:
+    told = {name: value for name, value in row.items() if name != "epoch"}
+    tracker.log_metrics(told, step=int(row["epoch"]))
+
+
 def _training_error(error: BaseException, channel: ActorHandle[Channel]) -> HeadraceError:
-    refusal = refusal_of(channel)
+    refusal = _refusal(channel)
     if refusal is not None:
-        return HeadraceError(refusal)
+        return refusal
     failures = getattr(error, "worker_failures", {})
     for failure in failures.values():
         found = explained(failure, "training")
@@ -278,11 +301,9 @@ class _Listener:
             if event["kind"] == "step":
                 self._hear_step(StepReport(**event["report"]))
             else:
-                row = event["row"]
-                epoch = int(row["epoch"])
-                told = {name: value for name, value in row.items() if name != "epoch"}
-                self._tracker.log_metrics(told, step=epoch)
-                self._tracker.flush()
+                _log_epoch(self._tracker, event["row"])
+                with suppress(TrackingError):  # the tracker keeps what it could not send yet
+                    self._tracker.flush()
 
     def _hear_step(self, report: StepReport) -> None:
         self._on_step(report)
@@ -307,7 +328,12 @@ def train_worker(config: dict[str, Any]) -> None:
     try:
         _train_worker(task)
     except HeadraceError as error:
-        ray.get(task.channel.refuse.remote(str(error)))
+        ray.get(task.channel.refuse.remote(type(error).__name__, str(error)))
+        raise
+    except _REPEATED as error:
+        words = (str(error) or "no message").splitlines()[0]
+        reason = f"training failed: {type(error).__name__}: {words}; see the run's logs"
+        ray.get(task.channel.refuse.remote("HeadraceError", reason))
         raise
 
 

@@ -118,7 +118,9 @@ class BatchPlan:
             starts = lanes * (self.full_steps * per_lane) + step * per_lane
             positions = (starts[:, None] + np.arange(per_lane, dtype=np.int64)).ravel()
             return positions, np.ones(len(positions), np.float32)
-        share = -(-self.last_rows // self.world_size)
+        # Two at the least: BatchNorm refuses to learn from a single value per channel. A copy of
+        # the same row leaves its mean and variance as they are.
+        share = max(2, -(-self.last_rows // self.world_size))
         first = self.full_steps * self.batch_size + rank * share
         positions = np.arange(first, first + share, dtype=np.int64)
         weights = (positions < self.num_rows).astype(np.float32)

@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,7 @@ class Listing:
         sha256: Digest over origin, size, time, label and split of every input.
         declared_classes: Class folders found, also empty ones.
         given_splits: Splits that the source itself names.
+        split_records: Records listed under each of them, where the listing tells.
     """
 
     format: SourceFormat
@@ -114,6 +116,7 @@ class Listing:
     sha256: str
     declared_classes: list[str] = field(default_factory=list)
     given_splits: list[Split] = field(default_factory=list)
+    split_records: dict[Split, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -459,21 +462,31 @@ def _write_chunks(
     digest = hashlib.sha256()
     chunks: list[str] = []
     num_records = num_bytes = 0
-    given: set[Split] = set(splits)
+    by_split: Counter[Split] = Counter()
     for chunk in _chunked(entries):
         for entry in chunk:
             key = [entry.origin, entry.size, entry.stamp, entry.label, entry.split]
             digest.update(json.dumps(key).encode())
             num_records += entry.num_records
             num_bytes += entry.size
-            given |= {entry.split} if entry.split else set()
+            if entry.split:
+                by_split[entry.split] += entry.num_records
         name = f"{len(chunks):06d}.parquet"
         rows = [{name: getattr(entry, name) for name in _LISTING_SCHEMA.names} for entry in chunk]
         with storage_errors(str(folder)):
             pq.write_table(pa.Table.from_pylist(rows, schema=_LISTING_SCHEMA), folder / name)
         chunks.append(name)
-    ordered = [split for split in SPLITS if split in given]
-    return Listing(form, root, chunks, num_records, num_bytes, digest.hexdigest(), classes, ordered)
+    return Listing(
+        format=form,
+        root=root,
+        chunks=chunks,
+        num_records=num_records,
+        num_bytes=num_bytes,
+        sha256=digest.hexdigest(),
+        declared_classes=classes,
+        given_splits=[split for split in SPLITS if split in splits or split in by_split],
+        split_records=dict(by_split),
+    )
 
 
 def _chunked(entries: Iterator[Entry]) -> Iterator[list[Entry]]:

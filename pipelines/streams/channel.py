@@ -21,7 +21,7 @@ class Channel:
     def __init__(self) -> None:
         """Start empty."""
         self._events: list[Event] = []
-        self._refusal: str | None = None
+        self._refusal: tuple[str, str] | None = None
         self._start: tuple[Position, int] | None = None
 
     def send(self, event: Event) -> None:
@@ -33,12 +33,17 @@ class Channel:
         events, self._events = self._events, []
         return events
 
-    def refuse(self, reason: str) -> None:
-        """Say that this training cannot go on, however often it is started again."""
-        self._refusal = self._refusal or reason
+    def refuse(self, kind: str, reason: str) -> None:
+        """Say that this training cannot go on, however often it is started again.
 
-    def refusal(self) -> str | None:
-        """Why this training cannot go on, or None."""
+        Args:
+            kind: Name of a class in `components.errors`.
+            reason: Its message.
+        """
+        self._refusal = self._refusal or (kind, reason)
+
+    def refusal(self) -> tuple[str, str] | None:
+        """Why this training cannot go on, (kind, reason), or None."""
         return self._refusal
 
     def start_at(self, position: Position, world_size: int) -> None:
@@ -60,6 +65,6 @@ def stream_start(channel: ActorHandle[Channel]) -> tuple[Position, int] | None:
     return cast(tuple[Position, int] | None, ray.get(channel.start.remote()))
 
 
-def refusal_of(channel: ActorHandle[Channel]) -> str | None:
-    """Why this training cannot go on, or None."""
-    return cast(str | None, ray.get(channel.refusal.remote()))
+def refusal_of(channel: ActorHandle[Channel]) -> tuple[str, str] | None:
+    """Why this training cannot go on, (kind, reason), or None."""
+    return cast(tuple[str, str] | None, ray.get(channel.refusal.remote()))

@@ -162,7 +162,7 @@ def explained(error: BaseException, stage: str) -> HeadraceError:
     while (inner := _wrapped_in(innermost)) is not None:
         innermost = inner
     # Ray Data writes its own advice about retries below the message.
-    text = str(innermost).split("\nFailed to apply UDF", maxsplit=1)[0].strip()
+    text = str(innermost).split("Failed to apply UDF", maxsplit=1)[0].rstrip(" :'\n")
     if isinstance(innermost, HeadraceError):
         return type(innermost)(text)
     first_line = (text or type(innermost).__name__).splitlines()[0]
