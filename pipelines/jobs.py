@@ -1,6 +1,6 @@
 """What each command does, from the words on the command line to the result for `--json`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,7 @@ from pipelines.folders import (
     shown,
     staging_folder,
 )
-from pipelines.plan import planned
+from pipelines.plan import RunPlan, planned
 from pipelines.plan_page import print_plan
 from pipelines.prepare import plan_prepare, prepare
 from pipelines.recipe import Recipe, load_recipe
@@ -33,22 +33,24 @@ from pipelines.run import Timings, run, run_folder, train_only
 
 def run_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     """`run`."""
-    recipe = load_recipe(reference, overrides)
-    folder = run_folder(recipe)
-    with planned(recipe) as plan:
-        print_plan(recipe, plan, console)
-        with Display(console).shown() as display:
-            return run(recipe, plan, folder, display)
+    return _as_planned(run, load_recipe(reference, overrides), console)
 
 
 def train_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
     """`train`."""
-    recipe = load_recipe(reference, overrides)
+    return _as_planned(train_only, load_recipe(reference, overrides), console)
+
+
+def _as_planned(
+    job: Callable[[Recipe, RunPlan, RunFolder, Display], dict[str, Any]],
+    recipe: Recipe,
+    console: Console,
+) -> dict[str, Any]:
     folder = run_folder(recipe)
     with planned(recipe) as plan:
         print_plan(recipe, plan, console)
         with Display(console).shown() as display:
-            return train_only(recipe, plan, folder, display)
+            return job(recipe, plan, folder, display)
 
 
 def prepare_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
