@@ -46,6 +46,10 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
         *(str(_RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"),
         *(f"--dashboard-port={dashboard}", "--object-store-memory=300000000"),
         *("--disable-usage-stats", "--include-dashboard=true", f"--temp-dir={session}"),
+        # Its agents' usual ports may be those of the Ray of other tests.
+        f"--dashboard-agent-listen-port={_free_port()}",
+        f"--dashboard-agent-grpc-port={_free_port()}",
+        f"--metrics-export-port={_free_port()}",
     ]
     without_address = {k: v for k, v in environment.items() if k != "RAY_ADDRESS"}
     with subprocess.Popen(
