@@ -100,8 +100,7 @@ def ray_session(plan: ResourcePlan, log_folder: Path) -> Iterator[None]:
             num_cpus=int(plan.cluster_cpus),
             num_gpus=int(plan.cluster_gpus),
             object_store_memory=plan.object_store_bytes,
-            # Ray Train asks it about actors; without it, each end of a training waits 7 s longer.
-            include_dashboard=True,
+            include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
