@@ -100,7 +100,7 @@ def test_dirty_images_are_accounted_for_and_evaluate_needs_only_package_and_data
 
 
 def test_a_killed_worker_is_replaced_and_no_epoch_is_logged_twice(tmp_path: Path) -> None:
-    options = [*FAST, "train.epochs=60"]
+    options = [*FAST, "train.epochs=30"]
     with started("run", "digits", *options, "--json", folder=tmp_path) as process:
         (worker,) = wait_until(
             lambda: _epochs_so_far(tmp_path) and training_workers(process.pid),
@@ -112,11 +112,11 @@ def test_a_killed_worker_is_replaced_and_no_epoch_is_logged_twice(tmp_path: Path
     assert process.returncode == 0, stderr
     (run,) = mlflow_runs(tmp_path)
     assert run.info.status == "FINISHED"
-    assert epochs_logged(tmp_path, run.info.run_id) == list(range(60))
+    assert epochs_logged(tmp_path, run.info.run_id) == list(range(30))
 
 
 def test_a_killed_driver_leaves_no_running_run_and_resume_finishes_it(tmp_path: Path) -> None:
-    options = [*FAST, "train.epochs=40"]
+    options = [*FAST, "train.epochs=25"]
     with started("run", "digits", *options, "--json", folder=tmp_path) as process:
         wait_until(lambda: _epochs_so_far(tmp_path), timeout_s=120, what="a finished epoch")
         family = descendants(process.pid)
@@ -126,13 +126,11 @@ def test_a_killed_driver_leaves_no_running_run_and_resume_finishes_it(tmp_path: 
     (run,) = mlflow_runs(tmp_path)
     assert run.info.status == "RUNNING", "nobody was left to end it"
 
-    other = headrace("train", "digits", *FAST, "name=other", "--json", folder=tmp_path)
-    assert other.code == 2, "another recipe has no data set of its own yet"
     done = headrace("run", "digits", *options, "resume=true", "--json", folder=tmp_path)
     assert done.code == 0, done.stderr
     assert done.result["mlflow_run_id"] == run.info.run_id
     assert {r.info.status for r in mlflow_runs(tmp_path)} == {"FINISHED"}
-    assert epochs_logged(tmp_path, run.info.run_id) == list(range(40))
+    assert epochs_logged(tmp_path, run.info.run_id) == list(range(25))
 
 
 def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
