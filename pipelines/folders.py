@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "package"
 
     @property
+    def history(self) -> Path:
+        """One row of metrics per epoch."""
+        return self.path / "history.json"
+
+    @property
     def report(self) -> Path:
         """The HTML page."""
         return self.path / "report.html"

@@ -266,6 +266,7 @@ def _conclude(
     evaluations: list[Evaluation],
     timings: Timings,
 ) -> dict[str, Any]:
+    write_text(folder.history, json.dumps(trained.history, indent=1) + "\n")
     wait = data_wait_share(trained)
     for evaluation in evaluations:
         final = {f"final/{evaluation.split}_{k}": v for k, v in evaluation.metrics.items()}
