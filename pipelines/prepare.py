@@ -44,7 +44,7 @@ BUILTIN_DIGITS = "builtin:digits"
 Progress = Callable[[str, int, int], None]
 _TYPES = {"string": pa.string(), "binary": pa.binary(), "int32": pa.int32()}
 _SCHEMA = pa.schema({name: _TYPES[kind] for name, kind in SHARD_SCHEMA.items()})
-# Byte-identical shards depend on what a merge task reads, so its size never follows the machine.
+# Before that many records a share says little, and a small source is soon read to its end.
 _MIN_EARLY_STOP_RECORDS = 200
 
 
@@ -241,6 +241,7 @@ def _merge(
         rule = SplitRule(
             rule.seed, rule.val, rule.test, rule.given, stratified_thresholds(files, rule)
         )
+    # From the data alone, never from the machine: the same records give the same shards anywhere.
     num_ranges = max(1, math.ceil(staged.num_bytes / data.shards.target_bytes))
     tasks = [MergeTask(n, num_ranges, files, plan.staging.absolute()) for n in range(num_ranges)]
     merge = partial(
