@@ -60,6 +60,8 @@ def write_report(
         class_counts={split: counts for split, counts in manifest.counts.items()},
         augmented=augmented_examples(data, image_view(recipe), _AUGMENTED_RECORDS),
         history=trained.history,
+        kept=trained.history[trained.kept_epoch],
+        monitor=recipe.train.monitor,
         steps=trained.steps,
         confusion={evaluation.split: evaluation.confusion_KK for evaluation in evaluations},
         classes=manifest.classes,

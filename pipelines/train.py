@@ -63,11 +63,13 @@ class Trained:
 
     Attributes:
         checkpoint: Folder of the best checkpoint by the recipe's metric.
+        kept_epoch: Epoch (from 0) after which that checkpoint was taken.
         history: One row of metrics per epoch.
         steps: Step reports, thinned, for curves.
     """
 
     checkpoint: Path
+    kept_epoch: int
     history: list[dict[str, float]]
     steps: list[dict[str, float]]
 
@@ -262,18 +264,10 @@ def _training_error(error: BaseException, channel: ActorHandle[Channel]) -> Head
 def _trained(result: Result, listener: "_Listener") -> Trained:
     if not result.best_checkpoints or result.checkpoint is None:
         raise HeadraceError("training ended without a checkpoint; see the run's logs")
-    best = _best_checkpoint(result)
+    # Ray keeps the best and, if another, the last.
+    best, metrics = max(result.best_checkpoints, key=lambda kept: float(kept[1]["score"]))
     latest = load_checkpoint(Path(result.checkpoint.path))
-    return Trained(Path(best.path), latest.history, listener.steps)
-
-
-def _best_checkpoint(result: Result) -> ray.train.Checkpoint:
-    """The kept checkpoint with the best score; Ray keeps the best and, if another, the last."""
-    assert result.best_checkpoints is not None
-    best: tuple[ray.train.Checkpoint, dict[str, Any]] = max(
-        result.best_checkpoints, key=lambda kept: float(kept[1]["score"])
-    )
-    return best[0]
+    return Trained(Path(best.path), int(metrics["epoch"]), latest.history, listener.steps)
 
 
 class _Listener:

@@ -17,9 +17,13 @@ os.environ |= {
 for _name in [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")] + ["RAY_ADDRESS"]:
     os.environ.pop(_name, None)
 
+import gc  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 
 import pytest  # noqa: E402
+
+# What is imported stays until the end: no collection of garbage need look at it again.
+gc.disable()
 
 _RAY_FIXTURES = {"ray_cluster"}
 
@@ -30,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _RAY_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("ray")
     items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, of the tests alone."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,8 @@ class ReportData:
             `train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`, `val_f1_macro`,
             `learning_rate`, `images_per_s`, `data_wait_share` (0 to 1);
             a missing key leaves its curve out.
+        kept: The row of `history` whose model was kept; None leaves the sentence out.
+        monitor: Validation metric by which it was kept.
         steps: One mapping per logged step: `global_step`, `loss`, `learning_rate`.
         confusion: Split -> counts (K, K), rows true, columns predicted.
         classes: The K class names in the order of `confusion`.
@@ -85,6 +87,8 @@ class ReportData:
     class_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     augmented: Sequence[AugmentedExample] = ()
     history: Sequence[Mapping[str, float]] = ()
+    kept: Mapping[str, float] | None = None
+    monitor: str = "accuracy"
     steps: Sequence[Mapping[str, float]] = ()
     confusion: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     classes: Sequence[str] = ()

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.reports import figures
 from components.reports.data import ReportData
-from components.reports.summary import best_epoch, remarks, top_confusions
+from components.reports.summary import remarks, top_confusions
 from components.reports.thumbnails import thumbnail
 
 MAX_AUGMENTED = 8
@@ -47,7 +47,6 @@ def _sections(data: ReportData) -> dict[str, Any]:
     matrix = data.confusion.get(split)
     return {
         "curves": figures.learning_curves(data.history, data.steps),
-        "best": best_epoch(data.history),
         "split": split,
         "confusion": None
         if matrix is None

@@ -1,6 +1,6 @@
 """What the numbers of a run say: worst confusions, weakest classes, remarks in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,9 +90,3 @@ def _imbalance(data: ReportData) -> str | None:
         f"Classes are uneven: {largest} has {counts[largest]:,} training records, "
         f"{smallest} has {counts[smallest]:,}. Read the macro F1 rather than the accuracy."
     )
-
-
-def best_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
-    """Return the epoch of the lowest validation loss; None when none was measured."""
-    measured = [row for row in history if np.isfinite(row.get("val_loss", np.nan))]
-    return min(measured, key=lambda row: row["val_loss"]) if measured else None

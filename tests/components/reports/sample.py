@@ -176,6 +176,7 @@ def sample() -> ReportData:
             for i in range(6)
         ],
         history=history(),
+        kept=history()[-1],
         steps=steps(),
         confusion={"test": confusion(), "val": confusion()},
         classes=CLASSES,

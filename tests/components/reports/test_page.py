@@ -111,8 +111,16 @@ def test_validation_is_judged_where_there_is_no_test_split(short_run: ReportData
 
 def test_diverged_training_has_a_page(short_run: ReportData) -> None:
     history = [{"epoch": 0, "global_step": 9, "train_loss": math.inf, "val_loss": math.nan}]
-    html = render_report(dataclasses.replace(short_run, history=history))
-    assert "1 epoch; no validation loss was measured." in html
+    kept = {"epoch": 0, "val_loss": math.nan, "val_accuracy": 0.1}
+    html = render_report(dataclasses.replace(short_run, history=history, kept=kept))
+    assert "epoch 1 of 1, the best by validation accuracy: accuracy 10.0 %, loss nan." in html
+
+
+def test_the_epoch_that_was_kept_is_told(short_run: ReportData) -> None:
+    history = [{"epoch": epoch, "val_loss": 0.25, "val_accuracy": 0.9} for epoch in range(2)]
+    short = dataclasses.replace(short_run, history=history, kept=history[0], monitor="f1_macro")
+    said = "epoch 1 of 2, the best by validation F1 (macro): accuracy 90.0 %, loss 0.2500."
+    assert said in render_report(short)
 
 
 def test_names_from_the_data_cannot_become_markup(short_run: ReportData) -> None:

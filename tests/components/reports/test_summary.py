@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 
 from components.reports.data import ReportData
-from components.reports.summary import Confusion, best_epoch, remarks, top_confusions
+from components.reports.summary import Confusion, remarks, top_confusions
 
 
 def test_top_confusions_are_counted_off_the_diagonal() -> None:
@@ -35,14 +35,3 @@ def test_remarks_name_what_a_reader_must_not_miss(run: ReportData) -> None:
         run, data_wait_share=0.2, class_counts={"train": {"a": 90, "b": 9}}
     )
     assert remarks(at_limit) == []
-
-
-def test_best_epoch_has_the_lowest_measured_validation_loss() -> None:
-    rows: list[dict[str, float]] = [
-        {"epoch": 0, "val_loss": float("nan")},
-        {"epoch": 1, "val_loss": 0.4},
-        {"epoch": 2, "val_loss": 0.3},
-        {"epoch": 3},
-    ]
-    assert best_epoch(rows) == rows[2]
-    assert best_epoch(rows[:1]) is None
