@@ -22,6 +22,8 @@ _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     # Ray then leaves CUDA_VISIBLE_DEVICES alone where a task asks for no GPU, its coming default.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A task has one CPU; without this each worker process starts a thread per core.
+    "POLARS_MAX_THREADS": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
