@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
+from polars.exceptions import PolarsError
 from pyarrow import fs
 
 from components.errors import DataError, StorageError
@@ -93,11 +95,18 @@ def storage_errors(place: str) -> Iterator[None]:
     refused |= {errno.ENOTDIR, errno.EEXIST}  # a file where a folder should be
     try:
         yield
-    except OSError as error:
-        if error.errno not in refused and "No space left" not in str(error):
+    except (OSError, PolarsError) as error:
+        number = error.errno if isinstance(error, OSError) else _number_in(error)
+        if number not in refused and "No space left" not in str(error):
             raise
-        what = os.strerror(error.errno) if error.errno else "No space left on device"
+        what = os.strerror(number) if number else "No space left on device"
         raise StorageError(
             f"cannot write to {place}: {what}; free some space or choose another place with "
             "output=FOLDER"
         ) from error
+
+
+def _number_in(error: PolarsError) -> int | None:
+    """The system's number of an error that Polars tells in words."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None

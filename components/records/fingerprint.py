@@ -8,22 +8,25 @@ from pathlib import Path
 
 import components
 
+_ROOT = Path(components.__file__).parent
 # What decides the bytes in a shard. A change here, and only here, makes data sets stale.
 _PREPARE_CODE = (
-    "images/colours.py",
-    "images/decode.py",
-    "images/fit.py",
-    "images/geometry.py",
-    "images/inspect.py",
-    "images/integrity.py",
-    "images/prepare.py",
-    "images/store.py",
-    "records/identity.py",
-    "records/sources.py",
-    "records/split.py",
-    "records/staging.py",
+    "images/[!_]*.py",
+    "records/[!_]*.py",
+    "sources/[!_]*.py",
+    "tables/[!_]*.py",
 )
-_PREPARE_LIBRARIES = ("opencv-python-headless", "pillow", "pyarrow")
+_OTHER_CODE = frozenset(
+    {
+        "images/augment.py",
+        "images/device.py",
+        "images/policies.py",
+        "images/transforms.py",
+        "records/epoch_plan.py",
+        "records/fingerprint.py",
+    }
+)
+_PREPARE_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "polars", "pyarrow")
 
 
 def json_sha256(value: Mapping[str, object]) -> str:
@@ -40,7 +43,14 @@ def file_sha256(path: Path) -> str:
 
 def prepare_code_sha256() -> str:
     """Digest over the source files that decide the content of prepared shards."""
-    return _files_sha256(Path(components.__file__).parent / name for name in _PREPARE_CODE)
+    return _files_sha256(_ROOT / name for name in prepare_code_files())
+
+
+def prepare_code_files() -> list[str]:
+    """Source files that decide the content of prepared shards, relative to `components`."""
+    found = (path for pattern in _PREPARE_CODE for path in _ROOT.glob(pattern))
+    names = (path.relative_to(_ROOT).as_posix() for path in found)
+    return sorted(name for name in names if name not in _OTHER_CODE)
 
 
 def prepare_versions() -> dict[str, str]:

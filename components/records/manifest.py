@@ -7,23 +7,14 @@ from pydantic import ValidationError, model_validator
 
 from components.config import Config
 from components.errors import DataError
-from components.images.fit import FittedTransform
 from components.records.accounting import Accounting
 from components.records.files import write_text
+from components.records.fingerprint import json_sha256
 from components.records.split import Split
 
 MANIFEST_NAME = "manifest.json"
 
-SHARD_SCHEMA: dict[str, str] = {
-    "record_id": "string",
-    "image": "binary",
-    "label": "int32",
-    "origin": "string",
-    "height_px": "int32",
-    "width_px": "int32",
-    "source_height_px": "int32",
-    "source_width_px": "int32",
-}
+Modality = Literal["images", "tables"]
 
 
 class ShardInfo(Config):
@@ -56,21 +47,31 @@ class Manifest(Config):
     """A prepared data set: schema, classes, counts, accounting, fitted transform, lineage."""
 
     format_version: Literal[1] = 1
+    modality: Modality
     fingerprint: str
     """Digest over the data part of the recipe, the code and the input listing."""
     created_utc: str
     shard_schema: dict[str, str]
+    """Column -> Arrow type, as text."""
     classes: list[str]
-    """Class names; a label is an index into this list."""
-    counts: dict[Split, dict[str, int]]
-    """Records by split and class."""
+    """Class names; a label is an index into this list. Empty where nothing is classified."""
+    counts: dict[Split, int]
+    """Records by split."""
+    class_counts: dict[Split, dict[str, int]]
+    """Records by split and class; empty where nothing is classified."""
     accounting: Accounting
-    transform: FittedTransform
-    """Fitted on the train split only."""
+    findings: dict[str, int]
+    """Findings by `reason/action`; each is a line of `findings.jsonl`."""
+    transform: dict[str, object]
+    """What was fitted on the train split, and on nothing else, as JSON."""
     transform_hash: str
+    table_schema: dict[str, object] | None = None
+    """What the columns of a table hold, as JSON; none for images."""
+    target: str | None = None
+    """Column of a table that a model predicts."""
     row_group_rows: int
-    mean_image_bytes: float
-    """Mean size of a stored image."""
+    mean_record_bytes: float
+    """Mean size of a record in the shards."""
     shards: list[ShardInfo]
     lineage: Lineage
     recipe_data: dict[str, object]
@@ -78,22 +79,33 @@ class Manifest(Config):
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
-        by_class = sum(self.num_records(split) for split in self.counts)
+        counted = sum(self.counts.values())
         in_shards = sum(shard.num_rows for shard in self.shards)
-        if not by_class == in_shards == self.accounting.prepared:
+        if not counted == in_shards == self.accounting.prepared:
             raise ValueError(
-                f"records are missing: {self.accounting.prepared} prepared, {by_class} counted "
-                f"by class, {in_shards} in the shards"
+                f"records are missing: {self.accounting.prepared} prepared, {counted} counted "
+                f"by split, {in_shards} in the shards"
             )
+        for split, counts in self.class_counts.items():
+            if counts and sum(counts.values()) != self.counts[split]:
+                raise ValueError(
+                    f"records are missing: {self.counts[split]} in {split}, "
+                    f"{sum(counts.values())} counted by class"
+                )
         return self
 
     def num_records(self, split: Split) -> int:
         """Records of one split."""
-        return sum(self.counts[split].values())
+        return self.counts[split]
 
     def shards_of(self, split: Split) -> list[ShardInfo]:
         """Shards of one split, in order."""
         return [shard for shard in self.shards if shard.split == split]
+
+
+def transform_hash(transform: dict[str, object]) -> str:
+    """16 hex digits that name a fitted transform."""
+    return json_sha256(transform)[:16]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -120,7 +132,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: {place + ': ' if place else ''}{first['msg']}; delete {folder} and run "
             "prepare again"
         ) from error
-    if manifest.transform.hash != manifest.transform_hash:
+    if transform_hash(manifest.transform) != manifest.transform_hash:
         raise DataError(
             f"{path}: the fitted transform does not match its hash {manifest.transform_hash}; "
             f"delete {folder} and run prepare again"

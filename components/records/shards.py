@@ -11,5 +11,6 @@ class ShardConfig(Config):
     target_bytes: int = Field(64 << 20, ge=1 << 16, le=1 << 30)
     """Bytes of stored images that one shard holds, about, at most 1 GiB. Larger shards mean fewer
     files and more memory while they are written."""
-    row_group_rows: int = Field(64, ge=1, le=65536)
-    """Records in one Parquet row group: the unit that the feed reads, decodes and shuffles."""
+    row_group_rows: int | None = Field(None, ge=1, le=65536)
+    """Records in one Parquet row group: the unit that the feed reads, decodes and shuffles.
+    Default: 64 of images; of a table so many that it has some hundreds of groups."""

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from components.errors import DataError
-from components.images.fit import ChannelSums, fit_channels
 from components.records.accounting import Accounting
 from components.records.fingerprint import file_sha256
 from components.records.manifest import (
-    SHARD_SCHEMA,
     Lineage,
     Manifest,
     ShardInfo,
     read_manifest,
+    transform_hash,
     write_manifest,
 )
 from components.records.split import Split
@@ -28,15 +27,17 @@ ROWS: dict[Split, int] = {"train": 6, "val": 2, "test": 2}
 def folder(tmp_path: Path) -> Path:
     """A data set of three shards, whose content nobody looks at here."""
     shards = [shard(tmp_path, split, rows) for split, rows in ROWS.items()]
-    transform = fit_channels(ChannelSums(4, (40, 80, 120), (500, 1700, 3700)))
+    transform: dict[str, object] = {"kind": "image_channels", "mean": [0.1, 0.5, 0.9]}
     write_manifest(
         tmp_path,
         Manifest(
+            modality="images",
             fingerprint="f" * 64,
             created_utc="2026-01-01T00:00:00+00:00",
-            shard_schema=SHARD_SCHEMA,
+            shard_schema={"record_id": "string", "image": "binary", "label": "int32"},
             classes=["cat", "dog"],
-            counts={split: {"cat": rows - 1, "dog": 1} for split, rows in ROWS.items()},
+            counts=ROWS,
+            class_counts={split: {"cat": rows - 1, "dog": 1} for split, rows in ROWS.items()},
             accounting=Accounting(
                 read=12,
                 prepared=10,
@@ -44,10 +45,11 @@ def folder(tmp_path: Path) -> Path:
                 duplicates=1,
                 quarantined_by_reason={"empty": 1},
             ),
+            findings={"empty/quarantined": 1},
             transform=transform,
-            transform_hash=transform.hash,
+            transform_hash=transform_hash(transform),
             row_group_rows=4,
-            mean_image_bytes=100.0,
+            mean_record_bytes=100.0,
             shards=shards,
             lineage=Lineage(
                 source="images",
@@ -110,12 +112,16 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
         "accounting: Value error, records are missing: read 13",
     ),
     "record lost in a class": (
-        edited(lambda m: m["counts"]["train"].update(cat=4)),
-        "records are missing: 10 prepared, 9 counted by class, 10 in the shards",
+        edited(lambda m: m["class_counts"]["train"].update(cat=4)),
+        "records are missing: 6 in train, 5 counted by class",
+    ),
+    "record lost in a split": (
+        edited(lambda m: m["counts"].update(train=5)),
+        "records are missing: 10 prepared, 9 counted by split, 10 in the shards",
     ),
     "shard not listed": (
         edited(lambda m: m["shards"].pop()),
-        "records are missing: 10 prepared, 10 counted by class, 8 in the shards",
+        "records are missing: 10 prepared, 10 counted by split, 8 in the shards",
     ),
     "other mean": (
         edited(lambda m: m["transform"].update(mean=[0.1, 0.2, 0.3])),
