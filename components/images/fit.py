@@ -18,13 +18,10 @@ Triple = tuple[int, int, int]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
+_BAND_PIXELS = 1 << 15
 MIN_STD = 1 / 255
 """Smallest standard deviation kept: one gray level. A channel that never changes would otherwise
 divide by zero, and rounding noise below one level would be blown up to the size of a signal."""
-
-_VALUES = np.arange(256, dtype=np.int64)
-# calcHist returns counts as float32, which are exact up to 2**24.
-_PIXELS_PER_HISTOGRAM = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -52,20 +49,20 @@ class ChannelSums:
 def channel_sums(image_HWC: npt.NDArray[np.uint8]) -> ChannelSums:
     """Sum values and squares of one uint8 RGB image, exactly.
 
-    By way of the histograms, which OpenCV makes 10 times faster than numpy adds up squares.
-    (OpenCV's own `norm(NORM_L2SQR)` is faster still, but was seen to be off by one.)
+    OpenCV makes the root of a sum of squares in float64 and squares it again: far nearer to the
+    sum than 0.5, so that rounding gives the sum itself, in a fifth of the time of histograms.
     """
-    pixels_1NC = np.ascontiguousarray(image_HWC).reshape(1, -1, 3)
-    counts_CV = np.zeros((3, 256), np.int64)
-    for start in range(0, pixels_1NC.shape[1], _PIXELS_PER_HISTOGRAM):
-        block = pixels_1NC[:, start : start + _PIXELS_PER_HISTOGRAM]
-        for channel, counts_V in enumerate(counts_CV):
-            counts = cv2.calcHist([block], [channel], None, [256], [0, 256])
-            counts_V += counts.ravel().astype(np.int64)
-    red, green, blue = (counts_CV @ _VALUES).tolist()
-    red_squares, green_squares, blue_squares = (counts_CV @ _VALUES**2).tolist()
+    image_HWC = np.ascontiguousarray(image_HWC)
+    height_px, width_px = image_HWC.shape[:2]
+    red, green, blue = (int(total) for total in cv2.sumElems(image_HWC)[:3])
+    squares = [0, 0, 0]
+    # In bands that stay in the processor's cache.
+    rows_px = max(1, _BAND_PIXELS // max(1, width_px))
+    for top in range(0, height_px, rows_px):
+        for channel, plane_HW in enumerate(cv2.split(image_HWC[top : top + rows_px])):
+            squares[channel] += round(cv2.norm(plane_HW, cv2.NORM_L2SQR))
     return ChannelSums(
-        pixels_1NC.shape[1], (red, green, blue), (red_squares, green_squares, blue_squares)
+        height_px * width_px, (red, green, blue), (squares[0], squares[1], squares[2])
     )
 
 
