@@ -1,0 +1,1 @@
+"""Tables: read what people call CSV, learn its schema, clean it, fit and encode it."""
