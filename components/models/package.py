@@ -20,34 +20,24 @@ from safetensors.torch import load_model, save_file
 from torch import nn
 
 from components.errors import DataError, RecipeError, StorageError
-from components.images.device import to_model_input
-from components.images.fit import FittedTransform
-from components.images.geometry import InputConfig
-from components.models.registry import (
-    ConvNetConfig,
-    ModelConfig,
-    ResNetConfig,
-    TransformersConfig,
-    build_model,
-    config_of,
-)
+from components.models.registry import AnyModelConfig, ModelConfig, build_model, config_of
+from components.tasks.registry import task_from_files
+from components.tasks.task import Task
+from components.training.batch import Arrays
 from components.training.parallel import unwrap
 
 FORMAT_VERSION = 1
 INDEX = "package.json"
 WEIGHTS = "model.safetensors"
+_TASK_FILES = ("transform", "schema", "classes")
 _CONTENT = (
     WEIGHTS,
     "model.json",
-    "transform.json",
-    "schema.json",
-    "classes.json",
+    *(f"{name}.json" for name in _TASK_FILES),
     "recipe.yaml",
     "metrics.json",
 )
-_MODEL_CONFIG: TypeAdapter[ConvNetConfig | ResNetConfig | TransformersConfig] = TypeAdapter(
-    ModelConfig
-)
+_MODEL_CONFIG: TypeAdapter[AnyModelConfig] = TypeAdapter(ModelConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +45,11 @@ class ModelPackage:
     """A trained model with the only preprocessing that it may be used with."""
 
     model: nn.Module
-    """Gives logits (B, K); not wrapped in DDP once loaded."""
-    model_config: ConvNetConfig | ResNetConfig | TransformersConfig
+    """Gives one row of outputs per record; not wrapped in DDP once loaded."""
+    model_config: AnyModelConfig
     """What `build_model` builds it from."""
-    input_config: InputConfig
-    """Size of the input picture and how a picture is brought to it."""
-    transform: FittedTransform
-    """Channel mean and standard deviation of the train split, in units of 1 (not 255)."""
-    classes: Sequence[str]
-    """Class names in the order of the logits."""
+    task: Task
+    """How records become inputs, with the fitted transform, and what the outputs mean."""
     recipe_yaml: str
     """The resolved recipe that the model was trained with."""
     metrics: Mapping[str, Mapping[str, float]]
@@ -76,55 +62,39 @@ class ModelPackage:
     """Of Python and the libraries."""
 
     @property
+    def classes(self) -> Sequence[str]:
+        """Class names in the order of the probabilities; empty where values are predicted."""
+        return self.task.classes
+
+    @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         return next(self.model.parameters()).device
 
+    def predict(self, records: Any, *, batch_size: int = 256) -> NDArray[Any]:
+        """Return class probabilities (B, K), rows of which sum to 1, or values (B,).
+
+        Args:
+            records: Pictures as uint8 RGB (B, H, W, 3) in the model's size, or a table (polars,
+                pandas or a mapping of columns) with the columns that the model was trained on.
+            batch_size: Records that pass through the model at once; bounds the memory.
+
+        Raises:
+            ValueError: The records are not of that form.
+        """
+        return self.predict_arrays(self.task.arrays_of(records), batch_size=batch_size)
+
     @torch.inference_mode()
-    def logits(self, images_BHWC: torch.Tensor) -> torch.Tensor:
-        """Return logits (B, K), float32, of canonical pictures; the model goes to eval mode.
-
-        Args:
-            images_BHWC: uint8 RGB, of `input_config.image_px` height and width, any device;
-                mean and std are applied here.
-
-        Raises:
-            ValueError: Another dtype or shape.
-        """
-        side = self.input_config.image_px
-        if images_BHWC.dtype != torch.uint8 or images_BHWC.shape[1:] != (side, side, 3):
-            raise ValueError(
-                f"images are {images_BHWC.dtype} {tuple(images_BHWC.shape)}, expected torch.uint8 "
-                f"(B, {side}, {side}, 3); bring them there with to_input"
-            )
-        images_BCHW = to_model_input(
-            images_BHWC, self.transform.mean, self.transform.std, device=self.device
-        )
-        logits_BK: torch.Tensor = unwrap(self.model).eval()(images_BCHW)
-        return logits_BK.float()
-
-    def predict(
-        self, images_BHWC: NDArray[np.uint8], *, batch_size: int = 256
-    ) -> NDArray[np.float32]:
-        """Return class probabilities (B, K) of raw canonical pictures; rows sum to 1.
-
-        Args:
-            images_BHWC: uint8 RGB, of `input_config.image_px` height and width.
-            batch_size: Pictures that pass through the model at once; bounds the memory.
-
-        Raises:
-            ValueError: Another dtype or shape.
-        """
-        # A copy per batch, because torch refuses to wrap read-only arrays (from Arrow) quietly.
-        parts = [
-            self.logits(torch.from_numpy(np.array(images_BHWC[start : start + batch_size])))
-            .softmax(dim=1)
-            .cpu()
-            .numpy()
-            for start in range(0, len(images_BHWC), batch_size)
-        ]
-        none = np.zeros((0, len(self.classes)), dtype=np.float32)
-        return np.concatenate([none, *parts])
+    def predict_arrays(self, arrays: Arrays, *, batch_size: int = 256) -> NDArray[Any]:
+        """As `predict`, of records that are inputs already: as `task.view()` makes them."""
+        model, device = unwrap(self.model).eval(), self.device
+        num_rows = len(next(iter(arrays.values())))
+        parts = []
+        # A table of no records passes once, so that the result has its shape.
+        for start in range(0, max(num_rows, 1), batch_size):
+            part = {name: values[start : start + batch_size] for name, values in arrays.items()}
+            parts.append(self.task.predictions(model(*self.task.to_inputs(part, device))))
+        return np.concatenate(parts)
 
 
 def save_package(folder: Path, package: ModelPackage) -> Path:
@@ -159,13 +129,9 @@ def load_package(folder: Path, *, device: torch.device | str = "cpu") -> ModelPa
     index = _verified_index(folder)
     try:
         config = _MODEL_CONFIG.validate_python(_read_json(folder / "model.json"))
-        classes = [str(name) for name in _read_json(folder / "classes.json")]
-        schema = _read_json(folder / "schema.json")
-        input_config = InputConfig.model_validate(schema["input"])
-        transform = FittedTransform.model_validate(_read_json(folder / "transform.json"))
-        model = build_model(
-            config, num_classes=len(classes), image_px=input_config.image_px, seed=0
-        )
+        files = {name: _read_json(folder / f"{name}.json") for name in _TASK_FILES}
+        task = task_from_files(index["task"], files)
+        model = build_model(config, task.shape, num_outputs=task.num_outputs, seed=0)
         load_model(model, folder / WEIGHTS)
     except (
         RecipeError,
@@ -182,9 +148,7 @@ def load_package(folder: Path, *, device: torch.device | str = "cpu") -> ModelPa
     return ModelPackage(
         model=model.to(device).eval(),
         model_config=config,
-        input_config=input_config,
-        transform=transform,
-        classes=classes,
+        task=task,
         recipe_yaml=(folder / "recipe.yaml").read_text(encoding="utf-8"),
         metrics=_finite_or_nan(_read_json(folder / "metrics.json")),
         dataset_fingerprint=index["dataset_fingerprint"],
@@ -198,16 +162,15 @@ def _write_content(folder: Path, package: ModelPackage) -> None:
     config = config_of(model, package.model_config)
     save_file(_distinct_tensors(model), folder / WEIGHTS)
     _write_json(folder / "model.json", config.model_dump(mode="json"))
-    _write_json(folder / "transform.json", package.transform.model_dump(mode="json"))
-    _write_json(folder / "schema.json", _schema(package))
-    _write_json(folder / "classes.json", list(package.classes))
+    for name, value in package.task.files().items():
+        _write_json(folder / f"{name}.json", value)
     (folder / "recipe.yaml").write_text(package.recipe_yaml, encoding="utf-8")
     _write_json(folder / "metrics.json", _null_if_not_finite(package.metrics))
     index = {
         "format_version": FORMAT_VERSION,
-        "task": "image_classification",
+        "task": package.task.name,
         "dataset_fingerprint": package.dataset_fingerprint,
-        "transform_hash": package.transform.hash,
+        "transform_hash": package.task.transform_hash,
         "git_commit": package.git_commit,
         "versions": dict(package.versions or {}),
         "sha256": {name: _sha256(folder / name) for name in _CONTENT},
@@ -226,25 +189,6 @@ def _distinct_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
             distinct[name] = tensor.detach().cpu().contiguous().clone()
             seen.add(where)
     return distinct
-
-
-def _schema(package: ModelPackage) -> dict[str, Any]:
-    side = package.input_config.image_px
-    return {
-        "input": package.input_config.model_dump(mode="json"),
-        "columns": {
-            "image": {
-                "dtype": "uint8",
-                "shape": [side, side, 3],
-                "layout": "HWC",
-                "color": "RGB",
-                "range": [0, 255],
-            }
-        },
-        "output": {
-            "probabilities": {"dtype": "float32", "shape": [len(package.classes)], "sum": 1}
-        },
-    }
 
 
 def _replace_folder(new: Path, target: Path) -> None:

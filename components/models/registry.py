@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from components.config import Config
+from components.errors import RecipeError
+from components.models.shapes import ImageShape, InputShape, TableShape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,18 +69,42 @@ class TransformersConfig(Config):
         return self
 
 
-ModelConfig = Annotated[
+class LinearConfig(Config):
+    """Linear (for numbers) or logistic (for classes) regression on the encoded columns."""
+
+    name: Literal["linear"]
+    """Which model this is."""
+
+
+class MLPConfig(Config):
+    """Multilayer perceptron on the encoded columns, with embeddings of the codes."""
+
+    name: Literal["mlp"] = "mlp"
+    """Which model this is."""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((128, 64), min_length=1)
+    """Width of each hidden layer."""
+    norm: Literal["layer", "none"] = "layer"
+    """Normalization after each hidden layer; `layer` is independent of the batch and of how it is
+    split over workers."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of each hidden layer that is set to zero, in training."""
+
+
+ImageModelConfig = Annotated[
     ConvNetConfig | ResNetConfig | TransformersConfig, Field(discriminator="name")
 ]
+"""Any model of pictures, told apart by `name`."""
+
+TableModelConfig = Annotated[LinearConfig | MLPConfig, Field(discriminator="name")]
+"""Any model of tables, told apart by `name`."""
+
+AnyModelConfig = ConvNetConfig | ResNetConfig | TransformersConfig | LinearConfig | MLPConfig
+ModelConfig = Annotated[AnyModelConfig, Field(discriminator="name")]
 """Any model, told apart by `name`."""
 
 
 def build_model(
-    config: ConvNetConfig | ResNetConfig | TransformersConfig,
-    *,
-    num_classes: int,
-    image_px: int,
-    seed: int,
+    config: AnyModelConfig, shape: InputShape, *, num_outputs: int, seed: int
 ) -> "nn.Module":
     """Build the model with weights drawn from `seed`, on the CPU, in training mode.
 
@@ -86,26 +112,71 @@ def build_model(
 
     Args:
         config: Which model.
-        num_classes: K, the width of the logits, >= 2.
-        image_px: Side of the square input pictures in pixels.
+        shape: What it takes: pictures, or encoded rows of a table.
+        num_outputs: Width K of what it puts out: the number of classes, or 1 for a value.
         seed: Of the initial weights (of the new head only, for a checkpoint).
 
     Returns:
-        A module whose forward takes images_BCHW (float32, normalized) and gives logits (B, K).
+        A module whose forward takes images_BCHW (float32, normalized), or features_BF (float32)
+        and codes_BE (int64), and gives (B, K).
 
     Raises:
-        RecipeError: The settings do not fit the picture size, or do not exist.
+        RecipeError: The settings do not fit the shape, or do not exist.
     """
     import torch
 
     # Only the CPU generator is touched: torch.manual_seed would also seed those of the devices.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return _build(config, num_classes=num_classes, image_px=image_px)
+        return _build(config, shape, num_outputs)
 
 
-def _build(
-    config: ConvNetConfig | ResNetConfig | TransformersConfig, *, num_classes: int, image_px: int
+def _build(config: AnyModelConfig, shape: InputShape, num_outputs: int) -> "nn.Module":
+    if isinstance(config, LinearConfig | MLPConfig):
+        return _build_for_tables(config, _table_shape(config, shape), num_outputs)
+    return _build_for_images(config, _image_px(config, shape), num_outputs)
+
+
+def _build_for_tables(
+    config: LinearConfig | MLPConfig, shape: TableShape, num_outputs: int
+) -> "nn.Module":
+    from components.models.tabular import MLP, Linear
+
+    if isinstance(config, LinearConfig):
+        return Linear(
+            num_outputs=num_outputs,
+            num_features=shape.num_features,
+            cardinalities=shape.cardinalities,
+        )
+    return MLP(
+        num_outputs=num_outputs,
+        num_features=shape.num_features,
+        cardinalities=shape.cardinalities,
+        hidden=config.hidden,
+        norm=config.norm,
+        dropout=config.dropout,
+    )
+
+
+def _table_shape(config: AnyModelConfig, shape: InputShape) -> TableShape:
+    if not isinstance(shape, TableShape):
+        raise RecipeError(f"model {config.name} takes encoded tables, not pictures of {shape}")
+    if not shape.num_features and not shape.cardinalities:
+        raise RecipeError(
+            f"model {config.name} has nothing to learn from: no column became a feature; look at "
+            "data.encode and at the kinds of the columns"
+        )
+    return shape
+
+
+def _image_px(config: AnyModelConfig, shape: InputShape) -> int:
+    if not isinstance(shape, ImageShape):
+        raise RecipeError(f"model {config.name} takes pictures, not {shape}")
+    return shape.image_px
+
+
+def _build_for_images(
+    config: ConvNetConfig | ResNetConfig | TransformersConfig, image_px: int, num_classes: int
 ) -> "nn.Module":
     if isinstance(config, ConvNetConfig):
         from components.models.convnet import ConvNet
@@ -139,9 +210,7 @@ def _build(
     )
 
 
-def check_model(
-    config: ConvNetConfig | ResNetConfig | TransformersConfig, *, num_classes: int, image_px: int
-) -> int:
+def check_model(config: AnyModelConfig, shape: InputShape, *, num_outputs: int) -> int:
     """Return the number of parameters of what `build_model` would build, at no cost in memory.
 
     Raises:
@@ -150,15 +219,15 @@ def check_model(
     import torch
 
     if isinstance(config, TransformersConfig):
-        return _resolve(config, num_classes=num_classes, image_px=image_px).num_parameters
+        return _resolve(config, _image_px(config, shape), num_outputs).num_parameters
     with torch.device("meta"):
-        model = _build(config, num_classes=num_classes, image_px=image_px)
+        model = _build(config, shape, num_outputs)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def self_contained(
-    config: ConvNetConfig | ResNetConfig | TransformersConfig, *, num_classes: int, image_px: int
-) -> ConvNetConfig | ResNetConfig | TransformersConfig:
+    config: AnyModelConfig, shape: InputShape, *, num_outputs: int
+) -> AnyModelConfig:
     """Return a config of the same architecture that needs no checkpoint folder.
 
     Raises:
@@ -168,15 +237,13 @@ def self_contained(
         return config
     from components.models.huggingface import settings_of
 
-    resolved = _resolve(config, num_classes=num_classes, image_px=image_px)
+    resolved = _resolve(config, _image_px(config, shape), num_outputs)
     return TransformersConfig(
         name="transformers", architecture=resolved.class_name, config=settings_of(resolved.config)
     )
 
 
-def config_of(
-    model: "nn.Module", built_from: ConvNetConfig | ResNetConfig | TransformersConfig
-) -> ConvNetConfig | ResNetConfig | TransformersConfig:
+def config_of(model: "nn.Module", built_from: AnyModelConfig) -> AnyModelConfig:
     """Return `self_contained(built_from)` from the model itself; the folder may be gone.
 
     Args:
@@ -196,7 +263,7 @@ def config_of(
     )
 
 
-def _resolve(config: TransformersConfig, *, num_classes: int, image_px: int) -> "Architecture":
+def _resolve(config: TransformersConfig, image_px: int, num_classes: int) -> "Architecture":
     from components.models.huggingface import resolve_architecture
 
     return resolve_architecture(

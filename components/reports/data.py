@@ -46,8 +46,65 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class WorstRecord:
+    """A record of a table that the model was most wrong about.
+
+    Attributes:
+        record_id: Its id.
+        origin: Table and record number.
+        true: What is true, as text.
+        predicted: What the model said, as text.
+        loss: Of this record.
+        values: Column -> value, as text; None where it is missing.
+    """
+
+    record_id: str
+    origin: str
+    true: str
+    predicted: str
+    loss: float
+    values: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class FindingCount:
+    """What was found of one kind, and what was done about it.
+
+    Attributes:
+        reason: Reason code.
+        action: repaired, quarantined, kept, merged or dropped.
+        count: Findings of that kind.
+        remedy: What a person can do about it.
+        examples: Some of them in words.
+    """
+
+    reason: str
+    action: str
+    count: int
+    remedy: str
+    examples: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Values:
+    """True and predicted numbers of some records of a split, in the original unit, (N,) each."""
+
+    name: str
+    true_N: npt.NDArray[np.float64]
+    predicted_N: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prepared record: its columns as text, None where missing, and its picture if it has one."""
+
+    values: Mapping[str, str | None]
+    image_HWC: Image | None = None
+
+
+@dataclass(frozen=True)
 class ReportData:
-    """Everything that one run's page shows; an empty field leaves its section out.
+    """Everything that a page on a run or a data set shows; an empty field leaves its section out.
 
     Attributes:
         title: Name of the run or recipe.
@@ -58,10 +115,14 @@ class ReportData:
         quarantine_examples: Some of the records set aside.
         class_counts: Split -> class -> number of records.
         augmented: Originals beside their augmented views.
+        findings: What was found in the data, by kind.
+        samples: Some of the prepared records.
+        schema_lines: What the columns hold, a line each.
+        what: What the page is about: a run, or a data set.
         history: One mapping per epoch: `epoch` (from 0), `global_step` (steps done at its end),
-            `train_loss`, `train_accuracy`, `val_loss`, `val_accuracy`, `val_f1_macro`,
-            `learning_rate`, `images_per_s`, `data_wait_share` (0 to 1);
-            a missing key leaves its curve out.
+            `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`, `val_f1_macro` or
+            `train_rmse`, `val_rmse`, `val_mae`, and `learning_rate`, `records_per_s`,
+            `data_wait_share` (0 to 1); a missing key leaves its curve out.
         kept: The row of `history` whose model was kept; None leaves the sentence out.
         monitor: Validation metric by which it was kept.
         steps: One mapping per logged step: `global_step`, `loss`, `learning_rate`.
@@ -70,7 +131,9 @@ class ReportData:
         metrics: Split -> metric -> value.
         per_class: Split -> one mapping per class: `name`, `precision`, `recall`, `f1`, `support`,
             as `components.training.metrics` gives them.
-        mistakes: Worst first.
+        values: Split -> what a model of numbers predicts, of some records.
+        mistakes: Pictures that were taken for another class, worst first.
+        worst: Records of a table that the model was most wrong about, worst first.
         timings_s: Stage -> seconds.
         data_wait_share: Share of the training time spent waiting for data, 0 to 1.
         recipe_yaml: The resolved recipe.
@@ -86,6 +149,10 @@ class ReportData:
     quarantine_examples: Sequence[QuarantineExample] = ()
     class_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     augmented: Sequence[AugmentedExample] = ()
+    findings: Sequence[FindingCount] = ()
+    samples: Sequence[Sample] = ()
+    schema_lines: Sequence[str] = ()
+    what: str = "run"
     history: Sequence[Mapping[str, float]] = ()
     kept: Mapping[str, float] | None = None
     monitor: str = "accuracy"
@@ -94,7 +161,9 @@ class ReportData:
     classes: Sequence[str] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     per_class: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
     mistakes: Sequence[Mistake] = ()
+    worst: Sequence[WorstRecord] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     data_wait_share: float = 0.0
     recipe_yaml: str = ""

@@ -27,11 +27,12 @@ def learning_curves(history: Sequence[Row], steps: Sequence[Row] = ()) -> list[D
         steps: One mapping per logged step; see `ReportData.steps`.
 
     Returns:
-        One drawing for each of the four that there is data for.
+        One drawing for each that there is data for.
     """
     drawings = [
         _loss(history, steps),
         _scores(history),
+        _errors(history),
         _learning_rate(history, steps),
         _throughput(history),
     ]
@@ -52,7 +53,7 @@ def _loss(history: Sequence[Row], steps: Sequence[Row]) -> Drawing | None:
         best = int(np.nanargmin(y))
         axes.plot(x[best] + 1, y[best], "o", color=SERIES[1], markersize=5)
     axes.set_ylim(bottom=0)
-    return _finished(figure, axes, "loss", "Loss", "epoch", "cross-entropy")
+    return _finished(figure, axes, "loss", "Loss", "epoch", _loss_name(history))
 
 
 def _scores(history: Sequence[Row]) -> Drawing | None:
@@ -67,6 +68,24 @@ def _scores(history: Sequence[Row]) -> Drawing | None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
     axes.set_ylim(top=1.005)
     return _finished(figure, axes, "scores", "Accuracy and F1", "epoch", None)
+
+
+def _loss_name(history: Sequence[Row]) -> str:
+    classified = any("val_accuracy" in row for row in history)
+    return "cross-entropy" if classified else "loss of the scaled target"
+
+
+def _errors(history: Sequence[Row]) -> Drawing | None:
+    figure, axes = new_axes()
+    names = {
+        "train_rmse": "training RMSE",
+        "val_rmse": "validation RMSE",
+        "val_mae": "validation MAE",
+    }
+    if not _epoch_lines(axes, history, names):
+        return None
+    axes.set_ylim(bottom=0)
+    return _finished(figure, axes, "errors", "Error", "epoch", "unit of the target")
 
 
 def _learning_rate(history: Sequence[Row], steps: Sequence[Row]) -> Drawing | None:
@@ -84,16 +103,16 @@ def _learning_rate(history: Sequence[Row], steps: Sequence[Row]) -> Drawing | No
 
 
 def _throughput(history: Sequence[Row]) -> Drawing | None:
-    x, y = _series(history, "epoch", "images_per_s")
+    x, y = _series(history, "epoch", "records_per_s")
     if len(x) == 0:
         return None
     figure, axes = new_axes(height_in=2.3)
     wait_x, wait = _series(history, "epoch", "data_wait_share")
-    axes.bar(x + 1, y, width=0.7, color=SERIES[0], alpha=0.85, label="images/s")
+    axes.bar(x + 1, y, width=0.7, color=SERIES[0], alpha=0.85, label="records/s")
     if len(wait_x) == len(x):
         axes.bar(x + 1, y * wait, width=0.7, color=SERIES[1], label="lost waiting for data")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    return _finished(figure, axes, "throughput", "Throughput", "epoch", "images/s")
+    return _finished(figure, axes, "throughput", "Throughput", "epoch", "records/s")
 
 
 def confusion_matrix(

@@ -6,9 +6,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.reports import figures
+from components.reports import figures, regression_figures
 from components.reports.data import ReportData
-from components.reports.summary import remarks, top_confusions
+from components.reports.summary import kept_sentence, remarks, top_confusions
+from components.reports.svg import Drawing
 from components.reports.thumbnails import thumbnail
 
 MAX_AUGMENTED = 8
@@ -38,6 +39,7 @@ def render_report(data: ReportData) -> str:
     )
     environment.filters["seconds"] = figures.format_seconds
     environment.filters["thumbnail"] = thumbnail
+    environment.filters["metric"] = _metric
     template = environment.get_template("template.html.j2")
     return template.render(data=data, remarks=remarks(data), **_sections(data))
 
@@ -54,18 +56,42 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "confusions": [] if matrix is None else top_confusions(matrix, data.classes),
         "per_class": sorted(data.per_class.get(split, ()), key=_f1),
         "metric_names": list(dict.fromkeys(n for m in data.metrics.values() for n in m)),
+        "kept": kept_sentence(data),
+        "figures": _value_figures(data, split),
         "balance": figures.class_balance(data.class_counts),
         "timings": figures.timings(data.timings_s),
         "augmented": data.augmented[:MAX_AUGMENTED],
         "max_views": MAX_VIEWS,
         "mistakes": data.mistakes[:MAX_MISTAKES],
+        "worst": data.worst[:MAX_MISTAKES],
+        "worst_columns": list(dict.fromkeys(n for item in data.worst for n in item.values)),
+        "sample_columns": list(
+            dict.fromkeys(n for item in data.samples for n in item.values if n != "record_id")
+        ),
+        "findings": sorted(data.findings, key=lambda found: -found.count),
         "quarantine_examples": data.quarantine_examples[:MAX_QUARANTINE_EXAMPLES],
     }
 
 
+def _value_figures(data: ReportData, split: str) -> list[Drawing]:
+    values = data.values.get(split)
+    if values is None:
+        return []
+    drawings = [
+        regression_figures.predicted_and_true(values, f"values-{split}"),
+        regression_figures.residuals(values, f"residuals-{split}"),
+    ]
+    return [drawing for drawing in drawings if drawing is not None]
+
+
 def _judged_split(data: ReportData) -> str:
     # The test split says what the model is worth; without one, validation has to.
-    return next((split for split in ("test", "val") if split in data.confusion), "")
+    judged = {*data.confusion, *data.values}
+    return next((split for split in ("test", "val") if split in judged), "")
+
+
+def _metric(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4f}"
 
 
 def _f1(score: Mapping[str, object]) -> float:

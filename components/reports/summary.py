@@ -1,6 +1,6 @@
 """What the numbers of a run say: worst confusions, weakest classes, remarks in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,36 @@ def top_confusions(
     return found
 
 
+_NAMES = {"f1_macro": "F1 (macro)", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+
+
+def number_text(value: float) -> str:
+    """Write a number as a person reads it: 47,312 and 0.08321, never 4.7e+04."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def kept_sentence(data: ReportData) -> str:
+    """Say which epoch's model was kept, and how good it was; or how many epochs there were."""
+    count = len(data.history)
+    if data.kept is None:
+        return f"{count} {'epoch' if count == 1 else 'epochs'}."
+    told: dict[str, Callable[[float], str]] = {
+        "accuracy": lambda value: f"{value * 100:.1f} %",
+        "rmse": number_text,
+        "r2": "{:.4f}".format,
+        "loss": "{:.4f}".format,
+    }
+    numbers = [
+        f"{_NAMES.get(name, name)} {text(data.kept[f'val_{name}'])}"
+        for name, text in told.items()
+        if f"val_{name}" in data.kept
+    ]
+    return (
+        f"The model kept is that of epoch {int(data.kept['epoch']) + 1} of {count}, the best by "
+        f"validation {_NAMES.get(data.monitor, data.monitor)}: {', '.join(numbers)}."
+    )
+
+
 def remarks(data: ReportData) -> list[str]:
     """Say in whole sentences what a reader should not miss; an ordinary run has none."""
     found = [_data_wait(data), _overfitting(data), _imbalance(data)]
@@ -64,7 +94,8 @@ def _data_wait(data: ReportData) -> str | None:
         return None
     return (
         f"Training waited for data {data.data_wait_share * 100:.0f} % of the time: more CPUs for "
-        f"Data, smaller stored images or a lighter augmentation would make it faster."
+        f"Data would make it faster, and where the records are images, smaller stored ones or a "
+        f"lighter augmentation."
     )
 
 
@@ -75,7 +106,8 @@ def _overfitting(data: ReportData) -> str | None:
         return None
     return (
         f"Training accuracy ends {gap * 100:.0f} points above validation accuracy: the model "
-        f"learned its training images by heart; more augmentation or weight decay may help."
+        f"learned its training records by heart; more weight decay, dropout or augmentation may "
+        f"help."
     )
 
 

@@ -1,9 +1,18 @@
 """A batch as it leaves the feed: arrays of one step on one rank; without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+"""What the model sees of some records, by name: `image`, or `features` and `codes`; the first
+dimension of each is the record."""
+
+Targets = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+"""Class indices, or scaled numbers."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +23,8 @@ class Batch:
         epoch: Epoch number, from 0.
         training: Whether the rows are learned from.
         step: Step in the epoch, from 0.
-        images_BHWC: uint8 RGB.
-        labels_B: Class indices, int64.
+        inputs: As the view of the task made them: uint8 RGB pictures, or encoded columns.
+        targets_B: What is to be predicted.
         weights_B: 1 for a row that counts, 0 for padding, float32.
         record_ids: (B,) strings.
         global_rows: Rows that count over all ranks.
@@ -24,8 +33,8 @@ class Batch:
     epoch: int
     training: bool
     step: int
-    images_BHWC: npt.NDArray[np.uint8]
-    labels_B: npt.NDArray[np.int64]
+    inputs: Arrays
+    targets_B: Targets
     weights_B: npt.NDArray[np.float32]
     record_ids: npt.NDArray[np.object_]
     global_rows: int

@@ -5,12 +5,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from components.config import Config
+from components.tasks.names import ClassificationMetric, RegressionMetric
 from components.training.optimizers import OptimizerConfig, SGDConfig
 from components.training.schedules import ScheduleConfig
 
 
 class TrainConfig(Config):
-    """How a model is trained."""
+    """How a model is trained, whatever it learns."""
 
     epochs: int = Field(10, ge=1)
     """Times that every training record is seen."""
@@ -28,9 +29,7 @@ class TrainConfig(Config):
     """How the learning rate changes over the steps."""
     max_grad_norm: float | None = Field(None, gt=0.0)
     """Gradients are scaled down to this norm where theirs is larger; null leaves them alone."""
-    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    """Probability that the loss spreads over all classes (Szegedy et al. 2016)."""
-    monitor: Literal["loss", "accuracy", "f1_macro"] = "accuracy"
+    monitor: str
     """Validation metric that decides which checkpoint is the best."""
     max_failures: int = Field(2, ge=0)
     """Times that training recovers from a lost worker before it gives up."""
@@ -43,3 +42,26 @@ class TrainConfig(Config):
                 "divide one another; use powers of two for both"
             )
         return self
+
+
+class ClassificationTrainConfig(TrainConfig):
+    """How a classifier is trained."""
+
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    """Probability that the loss spreads over all classes (Szegedy et al. 2016)."""
+    monitor: ClassificationMetric = "accuracy"
+    """Validation metric that decides which checkpoint is the best: `loss`, `accuracy` or
+    `f1_macro`."""
+
+
+class RegressionTrainConfig(TrainConfig):
+    """How a model of numbers is trained."""
+
+    loss: Literal["mse", "huber"] = "mse"
+    """Of the target in units of its standard deviation on train: `mse` (its square) or `huber`,
+    which grows only linearly beyond `huber_delta` and so heeds far-out records less."""
+    huber_delta: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    """Where `huber` turns from a square into a line, in standard deviations of the target."""
+    monitor: RegressionMetric = "rmse"
+    """Validation metric that decides which checkpoint is the best: `loss`, `rmse`, `mae` or
+    `r2`."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from components.errors import HeadraceError
-from components.images.device import to_model_input
 from components.records.epoch_plan import Position, Segment
-from components.training.batch import Batch
+from components.training.batch import Arrays, Batch
 from components.training.checkpoint import seed_step
-from components.training.metrics import ClassificationSums
+from components.training.metrics import MetricSums
 from components.training.parallel import broadcast_buffers, sum_over_ranks, unwrap
 from components.training.schedules import Schedule
 from components.training.step import StepResult, eval_step, train_step
@@ -26,6 +25,30 @@ class Feed(Protocol):
 
     def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
         """The batches of one pass, from the segment's first step."""
+        ...
+
+
+class Objective(Protocol):
+    """What is learned, in plain functions; a task gives them."""
+
+    def to_inputs(self, arrays: Arrays, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """What the model's forward takes, on the device."""
+        ...
+
+    def losses(self, outputs: torch.Tensor, targets_B: torch.Tensor) -> torch.Tensor:
+        """The loss of each row, (B,)."""
+        ...
+
+    def scores(self, outputs: torch.Tensor, targets_B: torch.Tensor) -> torch.Tensor:
+        """What is told of each row of a training epoch beside its loss, (B,)."""
+        ...
+
+    def train_metrics(self, mean_score: float) -> dict[str, float]:
+        """The training metrics that a mean score stands for, by name."""
+        ...
+
+    def new_sums(self) -> MetricSums:
+        """The sums of an evaluation, over no rows yet."""
         ...
 
 
@@ -41,7 +64,7 @@ class StepReport:
     loss: float
     learning_rate: float
     grad_norm: float
-    images_per_s: float
+    records_per_s: float
     data_wait_share: float
 
 
@@ -52,29 +75,21 @@ class LoopSettings:
     Attributes:
         epochs: Epochs in all.
         steps_per_epoch: Optimizer steps of one epoch.
-        num_classes: K.
-        mean: Channel means in units of 1.
-        std: Channel standard deviations in units of 1.
         seed: For what the model itself draws (dropout).
         rank: Of this worker.
         world_size: Number of workers.
         device: Where the model computes.
         max_grad_norm: Gradients with a larger norm are scaled down; None leaves them.
-        label_smoothing: In [0, 1).
         report_every_s: Seconds between two step reports.
     """
 
     epochs: int
     steps_per_epoch: int
-    num_classes: int
-    mean: Sequence[float]
-    std: Sequence[float]
     seed: int
     rank: int
     world_size: int
     device: torch.device
     max_grad_norm: float | None
-    label_smoothing: float
     report_every_s: float = 0.5
 
 
@@ -96,6 +111,7 @@ def train_epochs(
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     feed: Feed,
+    objective: Objective,
     settings: LoopSettings,
     *,
     start: Position,
@@ -109,6 +125,7 @@ def train_epochs(
         optimizer: Over its parameters.
         schedule: Learning rate by global step.
         feed: This rank's batches.
+        objective: What is learned from them.
         settings: Plain values.
         start: Where to begin; the state must be that of this position.
         on_step: Called now and then while an epoch runs.
@@ -121,17 +138,19 @@ def train_epochs(
     position = start
     while position.epoch < settings.epochs:
         clock = _Clock(first_batch_s=None if position == start else 0.0)
-        learned = _train_epoch(model, optimizer, schedule, feed, settings, position, clock, on_step)
+        learned = _train_epoch(
+            model, optimizer, schedule, feed, objective, settings, position, clock, on_step
+        )
         train_s, wait_s = clock.elapsed_s(), clock.wait_s
         broadcast_buffers(model)
-        sums = evaluate(unwrap(model), feed, settings, position)
+        sums = evaluate(unwrap(model), feed, objective, settings, position)
         global_step = position.global_step + settings.steps_per_epoch - position.step
         row = {f"val_{name}": value for name, value in sums.metrics().items()}
         row |= learned | {
             "epoch": float(position.epoch),
             "global_step": float(global_step),
             "learning_rate": schedule(global_step - 1),
-            "images_per_s": learned["images"] / train_s,
+            "records_per_s": learned["records"] / train_s,
             "data_wait_share": wait_s / train_s,
             "first_batch_s": clock.first_batch_s or 0.0,
             "epoch_s": clock.elapsed_s(),
@@ -145,12 +164,13 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
     feed: Feed,
+    objective: Objective,
     settings: LoopSettings,
     start: Position,
     clock: _Clock,
     on_step: Callable[[StepReport], None],
 ) -> dict[str, float]:
-    """One epoch from `start`; returns loss, accuracy and rows over all ranks."""
+    """One epoch from `start`; returns loss, training metrics and rows over all ranks."""
     model.train()
     # Summed on the device: reading a number back would make the device wait in every step.
     totals = torch.zeros(3, dtype=torch.float64, device=settings.device)
@@ -160,37 +180,36 @@ def _train_epoch(
     for batch in _timed(feed.segment(segment, start.global_step), clock):
         learning_rate = schedule(global_step)
         seed_step(settings.seed, global_step, settings.rank)
-        images_BCHW, labels_B, weights_B = _on_device(batch, settings)
+        inputs, targets_B, weights_B = _on_device(batch, objective, settings.device)
         result = train_step(
             model,
             optimizer,
-            images_BCHW,
-            labels_B,
+            inputs,
+            targets_B,
             weights_B,
+            losses=objective.losses,
+            scores=objective.scores,
             loss_scale=settings.world_size / batch.global_rows,
             learning_rate=learning_rate,
             max_grad_norm=settings.max_grad_norm,
-            label_smoothing=settings.label_smoothing,
         )
-        totals += torch.stack([result.loss_sum, result.correct, result.count]).double()
+        totals += torch.stack([result.loss_sum, result.score_sum, result.count]).double()
         clock.rows += batch.global_rows
         global_step += 1
         last = batch.step + 1 == settings.steps_per_epoch
         if last or time.perf_counter() - reported_s >= settings.report_every_s:
             reported_s = time.perf_counter()
             on_step(_report(batch, global_step - 1, learning_rate, result, settings, clock))
-    loss_sum, correct, count = sum_over_ranks(totals).tolist()
+    loss_sum, score_sum, count = sum_over_ranks(totals).tolist()
     if not math.isfinite(loss_sum):
         raise HeadraceError(
             f"the training loss became {loss_sum} in epoch {start.epoch + 1} (learning rate "
             f"{schedule(global_step - 1):.3g}); lower train.optimizer.learning_rate, lengthen "
             "train.schedule.warmup_epochs or set train.max_grad_norm"
         )
-    return {
-        "train_loss": loss_sum / count,
-        "train_accuracy": correct / count,
-        "images": count,
-    }
+    told = objective.train_metrics(score_sum / count)
+    named = {f"train_{name}": value for name, value in told.items()}
+    return {"train_loss": loss_sum / count} | named | {"records": count}
 
 
 def _report(
@@ -210,22 +229,21 @@ def _report(
         loss=float(result.loss_sum / result.count.clamp(min=1)),
         learning_rate=learning_rate,
         grad_norm=float(result.grad_norm),
-        images_per_s=clock.rows / clock.elapsed_s(),
+        records_per_s=clock.rows / clock.elapsed_s(),
         data_wait_share=clock.wait_s / clock.elapsed_s(),
     )
 
 
 def evaluate(
-    model: nn.Module, feed: Feed, settings: LoopSettings, position: Position
-) -> ClassificationSums:
+    model: nn.Module, feed: Feed, objective: Objective, settings: LoopSettings, position: Position
+) -> MetricSums:
     """One pass over val after an epoch; sums over all ranks, the same on each."""
     model.eval()
-    sums = ClassificationSums.zero(settings.num_classes)
+    sums = objective.new_sums()
     for batch in feed.segment(Segment(position.epoch, False), position.global_step):
-        images_BCHW, labels_B, weights_B = _on_device(batch, settings)
-        logits_BK, _ = eval_step(model, images_BCHW, labels_B)
-        sums.update(logits_BK, labels_B, weights_B)
-    return ClassificationSums.from_tensor(sum_over_ranks(sums.to_tensor()))
+        inputs, targets_B, weights_B = _on_device(batch, objective, settings.device)
+        sums.update(eval_step(model, inputs), targets_B, weights_B)
+    return sums.from_tensor(sum_over_ranks(sums.to_tensor()))
 
 
 def _timed(batches: Iterator[Batch], clock: _Clock) -> Iterator[Batch]:
@@ -243,14 +261,11 @@ def _timed(batches: Iterator[Batch], clock: _Clock) -> Iterator[Batch]:
 
 
 def _on_device(
-    batch: Batch, settings: LoopSettings
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    batch: Batch, objective: Objective, device: torch.device
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor, torch.Tensor]:
     # The feed's arrays are read-only views of shared memory; torch wants to own what it wraps.
-    images_BHWC = torch.from_numpy(np.array(batch.images_BHWC))
-    if settings.device.type == "cuda":
-        images_BHWC = images_BHWC.pin_memory()
     return (
-        to_model_input(images_BHWC, settings.mean, settings.std, device=settings.device),
-        torch.from_numpy(np.array(batch.labels_B)).to(settings.device, non_blocking=True),
-        torch.from_numpy(np.array(batch.weights_B)).to(settings.device, non_blocking=True),
+        objective.to_inputs(batch.inputs, device),
+        torch.from_numpy(np.array(batch.targets_B)).to(device, non_blocking=True),
+        torch.from_numpy(np.array(batch.weights_B)).to(device, non_blocking=True),
     )

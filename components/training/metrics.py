@@ -1,13 +1,43 @@
-"""Classification metrics as sums that can be added over batches and ranks."""
+"""Metrics as sums that can be added over batches and ranks; those of classification."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, TypedDict
+from typing import Any, Protocol, Self, TypedDict
 
 import numpy as np
 import torch
 from torch.nn import functional as F
+
+
+class MetricSums(Protocol):
+    """Sums over rows, from which the metrics of a task are computed at the end."""
+
+    def update(
+        self,
+        outputs: torch.Tensor,
+        targets_B: torch.Tensor,
+        weights_B: torch.Tensor | None = None,
+        /,
+    ) -> None:
+        """Add one batch; rows of weight 0 do not count."""
+        ...
+
+    def __add__(self, other: Any, /) -> Self:
+        """The sums over the rows of both, of one task."""
+        ...
+
+    def to_tensor(self) -> torch.Tensor:
+        """All sums as one float64 vector, which may be added over ranks."""
+        ...
+
+    def from_tensor(self, values: torch.Tensor, /) -> Self:
+        """Read back what `to_tensor` gave."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the rows seen, by name."""
+        ...
 
 
 class ClassScore(TypedDict):
@@ -78,11 +108,9 @@ class ClassificationSums:
         cells_B = labels_B * self.num_classes + logits_BK.argmax(dim=1)
         self.confusion_KK.view(-1).scatter_add_(0, cells_B, torch.ones_like(cells_B))
 
-    def __add__(self, other: "ClassificationSums") -> "ClassificationSums":
+    def __add__(self, other: "ClassificationSums") -> Self:
         """Return the sums over the rows of both."""
-        return ClassificationSums(
-            self.confusion_KK + other.confusion_KK, self.loss_sum + other.loss_sum
-        )
+        return type(self)(self.confusion_KK + other.confusion_KK, self.loss_sum + other.loss_sum)
 
     def to_tensor(self) -> torch.Tensor:
         """Return all sums as one float64 vector of 1 + K * K for `sum_over_ranks`.

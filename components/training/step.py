@@ -1,10 +1,13 @@
 """One optimizer step and one evaluation step on one rank."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+
+PerRow = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(what the model puts out, targets_B) -> one number per row, on the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +18,8 @@ class StepResult:
     """Weighted sum of the losses of this rank's rows, before `loss_scale`; float32."""
     count: torch.Tensor
     """Sum of this rank's row weights: the rows that count; float32."""
-    correct: torch.Tensor
-    """Weighted number of rows whose largest logit is the label; float32."""
+    score_sum: torch.Tensor
+    """Weighted sum of the scores of this rank's rows, as hits or squared errors; float32."""
     grad_norm: torch.Tensor
     """L2 norm of the averaged gradient over all parameters before clipping; equal on all ranks."""
 
@@ -24,14 +27,15 @@ class StepResult:
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    images_BCHW: torch.Tensor,
-    labels_B: torch.Tensor,
+    inputs: Sequence[torch.Tensor],
+    targets_B: torch.Tensor,
     weights_B: torch.Tensor,
     *,
+    losses: PerRow,
+    scores: PerRow,
     loss_scale: float,
     learning_rate: float,
     max_grad_norm: float | None = None,
-    label_smoothing: float = 0.0,
 ) -> StepResult:
     """Take one optimizer step on this rank's part of the global batch.
 
@@ -40,32 +44,29 @@ def train_step(
     its own losses by `loss_scale` = world_size / global_rows.
 
     Args:
-        model: In training mode, wrapped in DDP where there are several ranks; logits (B, K).
+        model: In training mode, wrapped in DDP where there are several ranks.
         optimizer: Over the parameters of `model`.
-        images_BCHW: Normalized images, float32, on the model's device.
-        labels_B: Class indices, int64, same device.
+        inputs: What the model's forward takes, on its device; each (B, ...).
+        targets_B: Class indices (int64) or numbers (float32), same device.
         weights_B: 1 for a row that counts, 0 for padding; float32, same device.
+        losses: What is learned to be small.
+        scores: What is told beside it; nothing is learned from it.
         loss_scale: world_size / (rows that count in the global batch).
         learning_rate: Of this step; set in all parameter groups.
         max_grad_norm: Gradients with a larger L2 norm are scaled down to it; None leaves them.
-        label_smoothing: Share of the target spread over all classes, in [0, 1).
     """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    logits_BK = model(images_BCHW)
-    losses_B = F.cross_entropy(
-        logits_BK, labels_B, reduction="none", label_smoothing=label_smoothing
-    )
-    loss_sum = (losses_B * weights_B).sum()
+    outputs = model(*inputs)
+    loss_sum = (losses(outputs, targets_B) * weights_B).sum()
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss_sum * loss_scale)
     grad_norm = _clip(model, max_grad_norm)
     optimizer.step()
-    hits_B = logits_BK.detach().argmax(dim=1) == labels_B
     return StepResult(
         loss_sum=loss_sum.detach(),
         count=weights_B.sum(),
-        correct=(hits_B * weights_B).sum(),
+        score_sum=(scores(outputs.detach(), targets_B) * weights_B).sum(),
         grad_norm=grad_norm,
     )
 
@@ -79,13 +80,11 @@ def _clip(model: nn.Module, max_grad_norm: float | None) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def eval_step(
-    model: nn.Module, images_BCHW: torch.Tensor, labels_B: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (logits_BK, losses_B) of rows that nothing is learned from.
+def eval_step(model: nn.Module, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return what the model puts out for rows that nothing is learned from.
 
     The model must be in evaluation mode and unwrapped: DDP would wait for the other ranks, which
-    may have fewer batches. The losses are plain cross-entropy, without label smoothing.
+    may have fewer batches.
     """
-    logits_BK = model(images_BCHW)
-    return logits_BK, F.cross_entropy(logits_BK, labels_B, reduction="none")
+    outputs: torch.Tensor = model(*inputs)
+    return outputs

@@ -15,6 +15,7 @@ from components.models.registry import (
     config_of,
     self_contained,
 )
+from components.models.shapes import ImageShape
 
 torch.set_num_threads(1)
 SMALL = {
@@ -28,7 +29,7 @@ SMALL = {
 
 def check(image_px: int = 8, **settings: object) -> int:
     config = TransformersConfig.model_validate({"name": "transformers", **settings})
-    return check_model(config, num_classes=3, image_px=image_px)
+    return check_model(config, ImageShape(image_px), num_outputs=3)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_parameters_without_influence_are_frozen() -> None:
         architecture="dinov2",
         config={k: SMALL[k] for k in SMALL if k[0] != "i"},
     )
-    model = build_model(config, num_classes=3, image_px=8, seed=0)
+    model = build_model(config, ImageShape(8), num_outputs=3, seed=0)
     model(torch.randn(2, 3, 8, 8)).sum().backward()
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert frozen == ["network.dinov2.embeddings.mask_token"]
@@ -91,7 +92,7 @@ def test_checkpoint_keeps_the_body_and_gets_a_new_head(
 ) -> None:
     config = TransformersConfig(name="transformers", checkpoint=str(checkpoint))
     with caplog.at_level(logging.WARNING):
-        model = build_model(config, num_classes=3, image_px=8, seed=1)
+        model = build_model(config, ImageShape(8), num_outputs=3, seed=1)
     assert "new weights for classifier.bias, classifier.weight" in caplog.text
     assert model.training
     stored = ViTForImageClassification.from_pretrained(checkpoint, dtype=torch.float32)
@@ -101,14 +102,14 @@ def test_checkpoint_keeps_the_body_and_gets_a_new_head(
             assert weights[name].dtype == torch.float32
             assert torch.equal(weights[name], weight), name
     assert weights["classifier.weight"].shape == (3, 16)
-    same, other = (build_model(config, num_classes=3, image_px=8, seed=s) for s in (1, 2))
+    same, other = (build_model(config, ImageShape(8), num_outputs=3, seed=s) for s in (1, 2))
     heads = [m.network.classifier.weight for m in (model, same, other)]
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
 
 
 def test_checkpoint_with_the_same_classes_gives_the_same_logits(checkpoint: Path) -> None:
     config = TransformersConfig(name="transformers", checkpoint=str(checkpoint))
-    model = build_model(config, num_classes=7, image_px=8, seed=1).eval()
+    model = build_model(config, ImageShape(8), num_outputs=7, seed=1).eval()
     stored = ViTForImageClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     pictures = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -117,8 +118,8 @@ def test_checkpoint_with_the_same_classes_gives_the_same_logits(checkpoint: Path
 
 def test_self_contained_needs_no_folder(checkpoint: Path) -> None:
     config = TransformersConfig(name="transformers", checkpoint=str(checkpoint))
-    model = build_model(config, num_classes=3, image_px=8, seed=1)
-    stated = self_contained(config, num_classes=3, image_px=8)
+    model = build_model(config, ImageShape(8), num_outputs=3, seed=1)
+    stated = self_contained(config, ImageShape(8), num_outputs=3)
     for path in checkpoint.iterdir():
         path.unlink()
     alone = config_of(model, config)
@@ -126,13 +127,13 @@ def test_self_contained_needs_no_folder(checkpoint: Path) -> None:
     assert isinstance(alone, TransformersConfig)
     assert alone.checkpoint is None and alone.architecture == "ViTForImageClassification"
     assert alone.config.items() >= (SMALL | {"image_size": 8}).items()
-    assert build_model(alone, num_classes=3, image_px=8, seed=0)(torch.zeros(1, 3, 8, 8)).numel()
+    assert build_model(alone, ImageShape(8), num_outputs=3, seed=0)(torch.zeros(1, 3, 8, 8)).numel()
 
 
 def test_body_without_a_head_is_taken(tmp_path: Path) -> None:
     ViTModel(ViTConfig(**SMALL, image_size=8)).save_pretrained(tmp_path)
     config = TransformersConfig(name="transformers", checkpoint=str(tmp_path))
-    model = build_model(config, num_classes=3, image_px=8, seed=1)
+    model = build_model(config, ImageShape(8), num_outputs=3, seed=1)
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 3)
 
 
@@ -141,7 +142,7 @@ def test_checkpoint_that_does_not_fit_is_refused(checkpoint: Path) -> None:
         config = TransformersConfig.model_validate(
             {"name": "transformers", "checkpoint": str(checkpoint), **settings}
         )
-        build_model(config, num_classes=3, image_px=image_px, seed=1)
+        build_model(config, ImageShape(image_px), num_outputs=3, seed=1)
 
     with pytest.raises(RecipeError, match="cannot classify pictures of 16 px"):
         build(image_px=16)

@@ -17,6 +17,7 @@ from components.models.registry import (
     config_of,
     self_contained,
 )
+from components.models.shapes import ImageShape
 
 torch.set_num_threads(1)
 AnyModel = ConvNetConfig | ResNetConfig | TransformersConfig
@@ -56,7 +57,7 @@ def images(num_rows: int, image_px: int) -> torch.Tensor:
 
 
 def new(config: AnyModel, image_px: int, seed: int = 0) -> nn.Module:
-    return build_model(config, num_classes=5, image_px=image_px, seed=seed)
+    return build_model(config, ImageShape(image_px), num_outputs=5, seed=seed)
 
 
 @contract
@@ -102,13 +103,13 @@ def test_each_picture_is_judged_alone_in_evaluation(config: AnyModel, image_px: 
 @contract
 def test_check_counts_what_build_builds(config: AnyModel, image_px: int) -> None:
     expected = sum(parameter.numel() for parameter in new(config, image_px).parameters())
-    assert check_model(config, num_classes=5, image_px=image_px) == expected
+    assert check_model(config, ImageShape(image_px), num_outputs=5) == expected
 
 
 @contract
 def test_self_contained_config_builds_the_same(config: AnyModel, image_px: int) -> None:
     model = new(config, image_px)
-    same = self_contained(config, num_classes=5, image_px=image_px)
+    same = self_contained(config, ImageShape(image_px), num_outputs=5)
     assert config_of(model, config) == same
     adapter: TypeAdapter[AnyModel] = TypeAdapter(ModelConfig)
     assert adapter.validate_json(adapter.dump_json(same)) == same
@@ -120,14 +121,14 @@ def test_self_contained_config_builds_the_same(config: AnyModel, image_px: int) 
 def test_default_resnet_is_resnet_18() -> None:
     # The figure of torchvision's resnet18 and of He et al. 2016, table 1.
     config = ResNetConfig(name="resnet")
-    assert check_model(config, num_classes=1000, image_px=224) == 11_689_512
+    assert check_model(config, ImageShape(224), num_outputs=1000) == 11_689_512
 
 
 def test_convnet_parameters_by_hand() -> None:
     config = ConvNetConfig(width=8, depth=2)
     convolutions = 9 * (3 * 8 + 8 * 8 + 8 * 16 + 16 * 16)
     norms = 2 * (8 + 8 + 16 + 16)
-    assert check_model(config, num_classes=10, image_px=8) == convolutions + norms + 16 * 10 + 10
+    assert check_model(config, ImageShape(8), num_outputs=10) == convolutions + norms + 16 * 10 + 10
 
 
 def test_residual_blocks_start_as_their_shortcut() -> None:
@@ -162,7 +163,7 @@ def test_a_convnet_learns_sixteen_pictures_by_heart() -> None:
 def test_pictures_too_small_are_refused(config: AnyModel, image_px: int, message: str) -> None:
     for refuse in (check_model, lambda *a, **k: build_model(*a, **k, seed=0)):
         with pytest.raises(RecipeError, match=message):
-            refuse(config, num_classes=3, image_px=image_px)
+            refuse(config, ImageShape(image_px), num_outputs=3)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,14 @@ from components.models.registry import (
     TransformersConfig,
     build_model,
 )
+from components.models.shapes import ImageShape
+from components.tasks.image_classification import ImageClassification
 from tests.full_disk import files_of_at_most
 
 torch.set_num_threads(1)
-CLASSES = ["cat", "dog", "naïve ✓"]
+CLASSES = ("cat", "dog", "naïve ✓")
 TRANSFORM = FittedTransform(mean=(0.1, 0.4, 0.7), std=(0.2, 0.3, 0.1), num_pixels=64)
+TASK = ImageClassification(InputConfig(image_px=8, geometry="stretch"), TRANSFORM, CLASSES)
 VIT = TransformersConfig(
     name="transformers",
     architecture="vit",
@@ -49,15 +52,13 @@ FILES = {
 
 
 def new_package(config: ConvNetConfig | ResNetConfig | TransformersConfig) -> ModelPackage:
-    model = build_model(config, num_classes=3, image_px=8, seed=1)
+    model = build_model(config, ImageShape(8), num_outputs=3, seed=1)
     # Running statistics that a fresh model does not have must travel too.
     model.train()(torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     return ModelPackage(
         model=model,
         model_config=config,
-        input_config=InputConfig(image_px=8, geometry="stretch"),
-        transform=TRANSFORM,
-        classes=CLASSES,
+        task=TASK,
         recipe_yaml="train:\n  epochs: 3\n",
         metrics={"val": {"accuracy": 0.5, "loss": math.nan}},
         dataset_fingerprint="0123456789abcdef",
@@ -79,9 +80,8 @@ def test_round_trip(
     assert np.array_equal(loaded.predict(pictures()), package.predict(pictures()))
     assert not loaded.model.training
     assert {p.name for p in (tmp_path / "package").iterdir()} == FILES | {"package.json"}
-    assert loaded.classes == CLASSES and loaded.transform == TRANSFORM
-    assert loaded.transform.hash == TRANSFORM.hash
-    assert loaded.input_config == package.input_config
+    assert loaded.classes == CLASSES and loaded.task == TASK
+    assert loaded.task.transform_hash == TRANSFORM.hash
     assert loaded.recipe_yaml == package.recipe_yaml
     assert loaded.metrics["val"]["accuracy"] == 0.5 and math.isnan(loaded.metrics["val"]["loss"])
     assert loaded.dataset_fingerprint == "0123456789abcdef"
@@ -96,7 +96,8 @@ def test_predict_normalizes_with_the_packages_own_transform() -> None:
         logits = package.model.eval()(torch.tensor(normalized, dtype=torch.float32))
     expected = logits.softmax(dim=1).numpy()
     np.testing.assert_allclose(package.predict(pictures()), expected, atol=1e-5)
-    other = replace(package, transform=TRANSFORM.model_copy(update={"mean": (0.9, 0.9, 0.9)}))
+    other_transform = TRANSFORM.model_copy(update={"mean": (0.9, 0.9, 0.9)})
+    other = replace(package, task=replace(TASK, transform=other_transform))
     assert np.abs(other.predict(pictures()) - expected).max() > 1e-3
 
 
@@ -110,7 +111,7 @@ def test_predict_shapes_and_batches() -> None:
     np.testing.assert_allclose(package.predict(images, batch_size=3), probabilities, atol=1e-5)
     assert package.predict(images[:0]).shape == (0, 3)
     for wrong in (images.astype(np.float32), images[:, :4], images[..., :1], images[0]):
-        with pytest.raises(ValueError, match=r"expected torch.uint8 \(B, 8, 8, 3\)"):
+        with pytest.raises(ValueError, match=r"expected uint8 \(B, 8, 8, 3\)"):
             package.predict(wrong)
 
 

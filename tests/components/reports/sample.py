@@ -1,5 +1,6 @@
 """A realistic run to render: scikit-learn's digits with plausible curves."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,10 +9,13 @@ from sklearn.datasets import load_digits
 from components.records.accounting import Accounting
 from components.reports.data import (
     AugmentedExample,
+    FindingCount,
     Image,
     Mistake,
     QuarantineExample,
     ReportData,
+    Values,
+    WorstRecord,
 )
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -82,7 +86,7 @@ def history() -> list[dict[str, float]]:
                 "val_accuracy": 0.985 - 0.3 * decay - 0.01 * rng.random(),
                 "val_f1_macro": 0.982 - 0.31 * decay - 0.01 * rng.random(),
                 "learning_rate": 0.0015 * (1 + math.cos(math.pi * epoch / EPOCHS)),
-                "images_per_s": 2900 + 220 * rng.random() - (900 if epoch == 0 else 0),
+                "records_per_s": 2900 + 220 * rng.random() - (900 if epoch == 0 else 0),
                 "data_wait_share": 0.05 + 0.03 * rng.random() + (0.3 if epoch == 0 else 0),
             }
         )
@@ -227,3 +231,66 @@ def _view(image: Image, rng: np.random.Generator) -> Image:
         0, 9, shifted.shape
     )
     return np.clip(np.kron(noisy, np.ones((4, 4, 1))), 0, 255).astype(np.uint8)
+
+
+def regression_sample() -> ReportData:
+    """A model of house prices: figures, worst records and findings, no pictures."""
+    rng = np.random.default_rng(7)
+    true_N = rng.lognormal(12.2, 0.5, 4000)
+    predicted_N = true_N * rng.normal(1.0, 0.15, 4000)
+    rows = [
+        {
+            "epoch": float(epoch),
+            "global_step": (epoch + 1) * 60.0,
+            "train_loss": 0.1 + 0.8 * math.exp(-epoch / 2),
+            "val_loss": 0.12 + 0.8 * math.exp(-epoch / 2),
+            "train_rmse": 42_000 + 60_000 * math.exp(-epoch / 2),
+            "val_rmse": 46_000 + 60_000 * math.exp(-epoch / 2),
+            "val_mae": 31_000 + 45_000 * math.exp(-epoch / 2),
+            "val_r2": 0.82 - 0.5 * math.exp(-epoch / 2),
+            "learning_rate": 0.003,
+            "records_per_s": 210_000.0,
+            "data_wait_share": 0.1,
+        }
+        for epoch in range(12)
+    ]
+    worst = [
+        WorstRecord(
+            f"{number:032x}",
+            f"housing.csv#{number + 17}",
+            "500,001",
+            f"{110_000 + 7000 * number:,}",
+            6.2 - 0.4 * number,
+            {"longitude": "-122.3", "total_rooms": "1,210", "ocean_proximity": None},
+        )
+        for number in range(6)
+    ]
+    metrics = {"loss": 0.17, "rmse": 47_312.4, "mae": 31_922.9, "r2": 0.8321}
+    return dataclasses.replace(
+        sample(),
+        title="housing",
+        headline={"test RMSE": "47,312", "test R²": "0.832", "records": "20,640"},
+        class_counts={},
+        augmented=(),
+        history=rows,
+        kept=rows[-1],
+        monitor="rmse",
+        steps=(),
+        confusion={},
+        per_class={},
+        classes=(),
+        mistakes=(),
+        metrics={"val": metrics, "test": metrics},
+        values={"test": Values("median_house_value", true_N, predicted_N)},
+        worst=worst,
+        findings=[
+            FindingCount(
+                "missing_value",
+                "kept",
+                207,
+                "nothing to do where the value is not known",
+                ["housing.csv total_bedrooms: 'NA' → missing"],
+            ),
+            FindingCount("outlier", "kept", 1412, "look at them <b>", []),
+        ],
+    )

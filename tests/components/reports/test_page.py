@@ -9,6 +9,7 @@ import pytest
 from components.records.accounting import Accounting
 from components.reports.data import AugmentedExample, Mistake, ReportData
 from components.reports.page import render_report
+from tests.components.reports.sample import regression_sample
 
 
 @pytest.fixture
@@ -179,3 +180,43 @@ def test_photographs_and_many_classes_stay_below_1_5_megabytes(short_run: Report
     # 8 records with 7 views each and 24 mistakes are shown, and the matrix is one picture.
     assert len(page.images) == 8 * 8 + 24 + 1
     assert len(html.encode()) < 1_500_000
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", " ".join(parse(html).text))
+
+
+def test_a_model_of_numbers_has_a_page_without_classes_and_pictures() -> None:
+    html = render_report(regression_sample())
+    page, text = parse(html), text_of(html)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert {"learning", "results", "mistakes", "records", "recipe"} <= set(page.ids)
+    for expected in (
+        "epoch 12 of 12, the best by validation RMSE: RMSE 46,245, R² 0.8180, loss 0.1233.",
+        "RMSE and MAE are in the unit of the target.",
+        "47,312.4",
+        "0.8321",
+        "Predicted and true values",
+        "How far off the model is",
+        "housing.csv#17 500,001 110,000 6.20",
+        "outlier kept 1,412",
+        "housing.csv total_bedrooms: 'NA' → missing",
+    ):
+        assert expected in text, expected
+    assert "look at them &lt;b&gt;" in html
+    for absent in ("Confusion", "accuracy", "augment", "macro"):
+        assert absent not in html.split('id="recipe"')[0].split("<main>")[1], absent
+
+
+def test_no_finite_prediction_leaves_the_figures_out() -> None:
+    data = regression_sample()
+    lost = dataclasses.replace(data.values["test"], predicted_N=np.full(4000, np.nan))
+    html = render_report(dataclasses.replace(data, values={"test": lost}))
+    assert "Predicted and true values" not in html
+
+
+def test_worst_records_of_classes_are_a_table_too(short_run: ReportData) -> None:
+    short = dataclasses.replace(short_run, mistakes=(), worst=regression_sample().worst)
+    text = text_of(render_report(short))
+    assert "Worst mistakes" in text and "ocean_proximity" in text and "Confusion matrix" in text

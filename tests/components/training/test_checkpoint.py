@@ -2,11 +2,13 @@
 
 import os
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from components.errors import DataError, StorageError
 from components.records.epoch_plan import Position
@@ -36,7 +38,15 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> N
         labels = torch.arange(6) % 3
         seed_step(7, step, rank=0)
         train_step(
-            model, optimizer, images, labels, torch.ones(6), loss_scale=1 / 6, learning_rate=0.1
+            model,
+            optimizer,
+            [images],
+            labels,
+            torch.ones(6),
+            losses=partial(F.cross_entropy, reduction="none"),
+            scores=lambda outputs, labels_B: outputs.argmax(dim=1) == labels_B,
+            loss_scale=1 / 6,
+            learning_rate=0.1,
         )
 
 

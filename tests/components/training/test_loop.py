@@ -13,7 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from components.errors import HeadraceError
+from components.images.fit import FittedTransform
+from components.images.geometry import InputConfig
 from components.records.epoch_plan import Position, Segment
+from components.tasks.image_classification import ImageClassification
 from components.training import loop
 from components.training.batch import Batch
 from components.training.checkpoint import load_checkpoint, save_checkpoint
@@ -26,16 +29,18 @@ SIDE_PX, STEPS, ROWS, VAL_ROWS = 4, 5, 8, 11
 SETTINGS = LoopSettings(
     epochs=4,
     steps_per_epoch=STEPS,
-    num_classes=2,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
     seed=3,
     rank=0,
     world_size=1,
     device=torch.device("cpu"),
     max_grad_norm=None,
-    label_smoothing=0.0,
     report_every_s=0.0,
+)
+
+TASK = ImageClassification(
+    InputConfig(image_px=SIDE_PX),
+    FittedTransform(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), num_pixels=1),
+    ("dark", "bright"),
 )
 
 
@@ -74,8 +79,8 @@ class FakeFeed:
             epoch=segment.epoch,
             training=segment.training,
             step=step,
-            images_BHWC=padded_BHWC,
-            labels_B=padded_B,
+            inputs={"image": padded_BHWC},
+            targets_B=padded_B,
             weights_B=weights_B,
             record_ids=np.array(["00"] * len(padded_B), dtype=object),
             global_rows=count,
@@ -117,6 +122,7 @@ class Story:
             self.optimizer,
             schedule,
             self.feed,
+            TASK,
             settings,
             start=start or Position(),
             on_step=self.steps.append,
@@ -126,7 +132,7 @@ class Story:
 
     def rows(self) -> list[dict[str, float]]:
         """What was told of each epoch, less the clock's part."""
-        clocks = {"images_per_s", "data_wait_share", "first_batch_s", "epoch_s"}
+        clocks = {"records_per_s", "data_wait_share", "first_batch_s", "epoch_s"}
         return [{k: v for k, v in row.items() if k not in clocks} for row, _ in self.epochs]
 
 
@@ -153,8 +159,8 @@ def test_epochs_are_told_with_the_position_after_them() -> None:
     for epoch, (row, position) in enumerate(story.epochs):
         assert (row["epoch"], row["global_step"]) == (epoch, position.global_step)
         assert row["learning_rate"] == falling(position.global_step - 1)
-        assert row["images"] == STEPS * ROWS == 40
-        assert 0.0 <= row["data_wait_share"] <= 1.0 and row["images_per_s"] > 0
+        assert row["records"] == STEPS * ROWS == 40
+        assert 0.0 <= row["data_wait_share"] <= 1.0 and row["records_per_s"] > 0
     asked = [(segment.epoch, segment.training) for segment, _ in story.feed.asked]
     assert asked == [(epoch, training) for epoch in range(4) for training in (True, False)]
 
@@ -173,8 +179,8 @@ def test_the_first_step_is_that_of_torch() -> None:
     reference = copy.deepcopy(story.model)
     story.run(replace(SETTINGS, epochs=1), schedule=lambda step: 0.1 if step == 0 else 0.0)
     batch = FakeFeed().batch(Segment(0, True), 0)
-    images_BCHW = torch.from_numpy((batch.images_BHWC.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25)
-    loss = F.cross_entropy(reference(images_BCHW.float()), torch.from_numpy(batch.labels_B))
+    images_BCHW = torch.from_numpy((batch.inputs["image"].transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25)
+    loss = F.cross_entropy(reference(images_BCHW.float()), torch.from_numpy(batch.targets_B))
     loss.backward()
     with torch.no_grad():
         for parameter in reference.parameters():
@@ -188,8 +194,8 @@ def test_the_first_step_is_that_of_torch() -> None:
 def test_validation_is_over_every_row_with_the_model_after_the_epoch() -> None:
     story = new().run(replace(SETTINGS, epochs=1))
     batches = [FakeFeed().batch(Segment(0, False), step) for step in (0, 1)]
-    images_BHWC = np.concatenate([batch.images_BHWC for batch in batches])
-    labels_B = torch.from_numpy(np.concatenate([batch.labels_B for batch in batches]))
+    images_BHWC = np.concatenate([batch.inputs["image"] for batch in batches])
+    labels_B = torch.from_numpy(np.concatenate([batch.targets_B for batch in batches]))
     assert len(labels_B) == VAL_ROWS
     images_BCHW = torch.from_numpy((images_BHWC.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.25)
     with torch.no_grad():
@@ -248,7 +254,7 @@ def test_resumed_inside_an_epoch_does_the_rest_of_it() -> None:
     assert story.feed.asked[0] == (Segment(1, True, 3), 8)
     assert [(s.step, s.global_step) for s in story.steps] == [(3, 8), (4, 9)]
     ((row, position),) = story.epochs
-    assert (row["images"], row["global_step"], position) == (16, 10, Position(2, 0, 10))
+    assert (row["records"], row["global_step"], position) == (16, 10, Position(2, 0, 10))
 
 
 def test_nothing_left_to_do_is_nothing_done() -> None:
@@ -263,7 +269,7 @@ def test_rows_of_weight_0_change_nothing() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
     for one, other in zip(plain.rows(), padded.rows(), strict=True):
         assert one == pytest.approx(other, rel=1e-5)
-        assert other["images"] == 40
+        assert other["records"] == 40
 
 
 def test_gradients_are_clipped_to_the_norm() -> None:

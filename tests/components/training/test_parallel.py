@@ -1,5 +1,6 @@
 """Two real ranks over gloo: sums, buffers, and one step equal to one rank with all rows."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.multiprocessing import start_processes
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from components.training.parallel import broadcast_buffers, is_distributed, sum_over_ranks, unwrap
@@ -32,14 +34,16 @@ def step_on(model: nn.Module, rows: slice, num_ranks: int) -> torch.Tensor:
         result = train_step(
             model,
             optimizer,
-            images[rows],
+            [images[rows]],
             labels[rows],
             torch.ones(7)[rows],
+            losses=partial(F.cross_entropy, reduction="none"),
+            scores=lambda outputs, labels_B: outputs.argmax(dim=1) == labels_B,
             loss_scale=num_ranks / 7,
             learning_rate=0.1,
             max_grad_norm=0.5,
         )
-    return torch.stack([result.loss_sum, result.count, result.correct, result.grad_norm])
+    return torch.stack([result.loss_sum, result.count, result.score_sum, result.grad_norm])
 
 
 def flat(model: nn.Module) -> torch.Tensor:

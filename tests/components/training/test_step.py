@@ -2,15 +2,37 @@
 
 import copy
 import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from components.tasks.classification import Classification
+from components.tasks.view import View
 from components.training.step import eval_step, train_step
 
 torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Three(Classification):
+    """Three classes, as every classifier learns them."""
+
+    label_smoothing: float = 0.0
+    num_outputs: ClassVar[int] = 3
+
+    def view(self) -> View:
+        raise AssertionError("nothing is read here")
+
+
+def of(task: Three) -> dict[str, Any]:
+    return {"losses": task.losses, "scores": task.scores}
+
+
+PLAIN = of(Three())
 
 
 def linear_model(seed: int = 0) -> nn.Module:
@@ -45,9 +67,10 @@ def test_uneven_ranks_average_to_the_gradient_of_the_global_batch() -> None:
         train_step(
             rank,
             sgd(rank),
-            images[rows],
+            [images[rows]],
             labels[rows],
             weights[rows],
+            **PLAIN,
             loss_scale=2 / 7,
             learning_rate=0.1,
         )
@@ -60,14 +83,21 @@ def test_padding_rows_change_nothing() -> None:
     weights[4:] = 0.0
     padded, short = linear_model(), linear_model()
     result = train_step(
-        padded, sgd(padded), images, labels, weights, loss_scale=1 / 4, learning_rate=0.1
+        padded, sgd(padded), [images], labels, weights, **PLAIN, loss_scale=1 / 4, learning_rate=0.1
     )
     expected = train_step(
-        short, sgd(short), images[:4], labels[:4], weights[:4], loss_scale=1 / 4, learning_rate=0.1
+        short,
+        sgd(short),
+        [images[:4]],
+        labels[:4],
+        weights[:4],
+        **PLAIN,
+        loss_scale=1 / 4,
+        learning_rate=0.1,
     )
     torch.testing.assert_close(gradients(padded), gradients(short), rtol=1e-12, atol=1e-15)
     assert result.count == expected.count == 4
-    assert result.correct == expected.correct
+    assert result.score_sum == expected.score_sum
     assert result.loss_sum.item() == pytest.approx(expected.loss_sum.item(), rel=1e-12)
 
 
@@ -77,13 +107,13 @@ def test_result_and_learning_rate() -> None:
     images, labels, weights = batch(8)
     optimizer = sgd(model)
     result = train_step(
-        model, optimizer, images, labels, weights, loss_scale=1 / 8, learning_rate=0.25
+        model, optimizer, [images], labels, weights, **PLAIN, loss_scale=1 / 8, learning_rate=0.25
     )
     logits = before(images)
     assert result.loss_sum.item() == pytest.approx(
         F.cross_entropy(logits, labels, reduction="sum").item(), rel=1e-12
     )
-    assert result.correct == (logits.argmax(dim=1) == labels).sum()
+    assert result.score_sum == (logits.argmax(dim=1) == labels).sum()
     assert optimizer.param_groups[0]["lr"] == 0.25
     moved = torch.cat([(b - a).flatten() for a, b in _pairs(model, before)])
     torch.testing.assert_close(moved, 0.25 * gradients(model), rtol=1e-9, atol=1e-12)
@@ -100,9 +130,10 @@ def test_clipping() -> None:
         train_step(
             model,
             sgd(model),
-            images,
+            [images],
             labels,
             weights,
+            **PLAIN,
             loss_scale=1 / 8,
             learning_rate=0.1,
             max_grad_norm=limit,
@@ -124,12 +155,12 @@ def test_label_smoothing_by_hand() -> None:
     result = train_step(
         model,
         sgd(model),
-        images,
+        [images],
         labels,
         weights,
+        **of(Three(0.1)),
         loss_scale=1.0,
         learning_rate=0.1,
-        label_smoothing=0.1,
     )
     assert result.loss_sum.item() == pytest.approx(expected, rel=1e-12)
 
@@ -141,7 +172,14 @@ def test_same_step_twice_is_bitwise_equal() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         for _ in range(3):
             train_step(
-                model, optimizer, images, labels, weights, loss_scale=1 / 16, learning_rate=0.1
+                model,
+                optimizer,
+                [images],
+                labels,
+                weights,
+                **PLAIN,
+                loss_scale=1 / 16,
+                learning_rate=0.1,
             )
     assert all(torch.equal(a, b) for a, b in _pairs(first, second))
 
@@ -149,7 +187,8 @@ def test_same_step_twice_is_bitwise_equal() -> None:
 def test_eval_step_learns_nothing() -> None:
     model = linear_model().eval()
     images, labels, _ = batch(4)
-    logits, losses = eval_step(model, images, labels)
+    logits = eval_step(model, [images])
+    losses = Three().losses(logits, labels)
     assert not logits.requires_grad and logits.shape == (4, 3)
     probabilities = logits.softmax(dim=1)
     expected = [-math.log(probabilities[i, labels[i]].item()) for i in range(4)]

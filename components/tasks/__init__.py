@@ -1,0 +1,1 @@
+"""Tasks: each ties a modality, a model head, a loss and metrics together, in one file."""

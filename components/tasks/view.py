@@ -1,0 +1,48 @@
+"""What the feed asks of a modality: how prepared rows become arrays; without torch."""
+
+from typing import Any, Protocol
+
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.training.batch import Targets
+
+
+class View(Protocol):
+    """How prepared rows become what the model sees. It travels to the feed's processes."""
+
+    @property
+    def seed(self) -> int:
+        """The recipe's seed; decides, with epoch and record id, everything random."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the shards that are read beside the record id."""
+        ...
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one record in a batch."""
+        ...
+
+    @property
+    def task_rows(self) -> int:
+        """Records that are worth one task of the feed."""
+        ...
+
+    def arrays(self, rows: pa.Table, epoch: int | None) -> dict[str, npt.NDArray[Any]]:
+        """The inputs of the model, each (N, ...), in the order of the rows.
+
+        Args:
+            rows: `record_id` and `columns`.
+            epoch: Training epoch; None gives the deterministic view of evaluation.
+
+        Raises:
+            DataError: A row cannot be read any more.
+        """
+        ...
+
+    def targets(self, rows: pa.Table) -> Targets:
+        """What is to be predicted of each row, (N,)."""
+        ...
