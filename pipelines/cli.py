@@ -30,6 +30,9 @@ Overrides = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
 ]
+DatasetArgument = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="Folder of a prepared data set.")
+]
 _INTERRUPTED = 130
 _errors = Console(stderr=True)
 
@@ -54,16 +57,91 @@ def plan(recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOptio
 
 @app.command()
 def prepare(
-    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Tables: only learn the schema and print it.")
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Tables: write the prepared records to this CSV file, before scaling."),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Read, check, clean, split and store the data as shards with a manifest."""
 
     def job() -> dict[str, Any]:
-        from pipelines.jobs import prepare_job
+        from pipelines.jobs import prepare_job, schema_job
 
-        return prepare_job(recipe, overrides or [], _errors)
+        if schema:
+            return schema_job(recipe, overrides or [], _errors)
+        return prepare_job(recipe, overrides or [], _errors, export)
 
-    _do(job, as_json, _print_prepared)
+    _do(job, as_json, _print_schema if schema else _print_prepared)
+
+
+@app.command()
+def inspect(
+    dataset: DatasetArgument,
+    html: Annotated[Path | None, typer.Option(help="Also write the page to this file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a prepared data set: counts, schema, findings, quarantine and samples."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.inspect_dataset import inspect_dataset, print_inspection
+
+        result = inspect_dataset(dataset, html)
+        if not as_json:
+            print_inspection(result)
+        return result
+
+    _do(job, as_json, lambda result: None)
+
+
+@app.command()
+def diff(one: DatasetArgument, other: DatasetArgument, as_json: JsonOption = False) -> None:
+    """Say what changed between two prepared data sets."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.compare import diff_datasets
+
+        return diff_datasets(one, other)
+
+    def show(result: dict[str, Any]) -> None:
+        from pipelines.compare import print_diff
+
+        print_diff(result)
+
+    _do(job, as_json, show)
+
+
+@app.command("clean-cache")
+def clean_cache(
+    output: Annotated[Path, typer.Option(help="Folder that runs are written to.")] = Path("runs"),
+    older_than_days: Annotated[
+        float, typer.Option(min=0.0, help="Only what was not changed for so long.")
+    ] = 0.0,
+    datasets: Annotated[
+        bool, typer.Option("--datasets", help="Also data sets that no package was trained on.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the stages of prepare that are kept for the next time."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.clean_cache import clean_cache as clean
+
+        return clean(output, older_than_days=older_than_days, datasets=datasets)
+
+    def show(result: dict[str, Any]) -> None:
+        for name in result["removed"]:
+            print(f"removed  {name}")
+        for name in result["in_use"]:
+            print(f"in use   {name}")
+        print(f"freed    {result['freed_bytes'] / 2**20:,.1f} MiB")
+
+    _do(job, as_json, show)
 
 
 @app.command()
@@ -193,17 +271,36 @@ def _escaped(text: str) -> str:
 
 def _print_prepared(result: dict[str, Any]) -> None:
     console = Console()
-    console.print(f"dataset  {result['dataset']}", highlight=False)
+    for name in ("dataset", "export"):
+        if name in result:
+            console.print(f"{name:<8} {result[name]}", highlight=False)
+
+
+def _print_schema(result: dict[str, Any]) -> None:
+    from components.tables.infer import schema_text
+    from components.tables.schema import TableSchema
+
+    for line in schema_text(TableSchema.model_validate(result)):
+        print(line)
+
+
+_METRICS = {
+    "accuracy": "accuracy",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R2",
+    "loss": "loss",
+    "f1_macro": "F1",
+}
 
 
 def _print_run(result: dict[str, Any]) -> None:
     console = Console()
     for split, metrics in result.get("metrics", {}).items():
-        console.print(
-            f"{split:<5} accuracy {metrics['accuracy']:.4f}   loss {metrics['loss']:.4f}   "
-            f"F1 {metrics['f1_macro']:.4f}",
-            highlight=False,
-        )
+        told = [
+            f"{shown} {metrics[name]:,.4f}" for name, shown in _METRICS.items() if name in metrics
+        ]
+        console.print(f"{split:<5} {'   '.join(told)}", highlight=False)
     for name in ("run", "dataset", "package", "report"):
         if name in result:
             console.print(f"{name:<8} {result[name]}", highlight=False)

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from components.training.loop import StepReport
-from pipelines.prepare import PreparedData
+from pipelines.shards import PreparedData
 
 _PLAIN_EVERY_S = 10.0
 
@@ -54,7 +54,7 @@ class Display:
         """Say how the training goes."""
         note = (
             f"epoch {report.epoch + 1}  loss {report.loss:.3f}  "
-            f"{report.images_per_s:,.0f} images/s  waiting {report.data_wait_share:.0%}"
+            f"{report.records_per_s:,.0f} records/s  waiting {report.data_wait_share:.0%}"
         )
         self._update("train", report.global_step + 1, report.total_steps, note)
 

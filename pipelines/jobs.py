@@ -14,9 +14,11 @@ from components.errors import DataError
 from components.models.package import INDEX, load_package
 from components.records.manifest import MANIFEST_NAME, read_manifest
 from components.records.split import Split
+from components.sources.tables import list_tables
 from pipelines.display import Display
 from pipelines.doctor import diagnose, findings_table
 from pipelines.evaluate import evaluate
+from pipelines.export import export_table
 from pipelines.folders import (
     RunFolder,
     datasets_folder,
@@ -27,7 +29,8 @@ from pipelines.folders import (
 from pipelines.plan import RunPlan, planned
 from pipelines.plan_page import print_plan
 from pipelines.prepare import plan_prepare, prepare
-from pipelines.recipe import Recipe, load_recipe
+from pipelines.prepare_tables import table_schema
+from pipelines.recipe import Recipe, TableRecipe, load_recipe
 from pipelines.run import Timings, run, run_folder, train_only
 
 
@@ -53,9 +56,13 @@ def _as_planned(
             return job(recipe, plan, folder, display)
 
 
-def prepare_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
-    """`prepare`."""
+def prepare_job(
+    reference: str, overrides: Sequence[str], console: Console, export: Path | None = None
+) -> dict[str, Any]:
+    """`prepare`, with the prepared table as CSV where `export` names a file."""
     recipe = load_recipe(reference, overrides)
+    if export is not None:
+        _table_recipe(recipe, "--export")
     resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
     timings = Timings()
     with staging_folder(Path(recipe.output)) as staging:
@@ -73,14 +80,37 @@ def prepare_job(reference: str, overrides: Sequence[str], console: Console) -> d
                 data = prepare(recipe, plan, display.progress)
         display.prepared(data)
     manifest = data.manifest
-    return {
+    result: dict[str, Any] = {
         "dataset": shown(data.folder),
         "cached": data.cached,
         "fingerprint": manifest.fingerprint,
         "accounting": manifest.accounting.model_dump(),
+        "findings": manifest.findings,
         "counts": manifest.counts,
+        "class_counts": manifest.class_counts,
         "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
     }
+    if export is not None:
+        export_table(data.folder, manifest, export)
+        result["export"] = shown(export)
+    return result
+
+
+def schema_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
+    """`prepare --schema`: what the columns of a table hold, as far as the data tell."""
+    recipe = _table_recipe(load_recipe(reference, overrides), "--schema")
+    resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
+    logs = Path(recipe.output) / "logs" / "schema"
+    display = Display(console)
+    with display.shown(), ray_session(resources, logs):
+        schema = table_schema(recipe, list_tables(recipe.data.source), display.progress)
+    return schema.model_dump(mode="json")
+
+
+def _table_recipe(recipe: Recipe, option: str) -> TableRecipe:
+    if not isinstance(recipe, TableRecipe):
+        raise DataError(f"{option} is for tables, and recipe {recipe.name} prepares images")
+    return recipe
 
 
 def evaluate_job(
@@ -120,7 +150,11 @@ def evaluate_job(
         "dataset": shown(dataset),
         "metrics": {evaluation.split: evaluation.metrics for evaluation in done},
         "per_class": {evaluation.split: evaluation.per_class for evaluation in done},
-        "confusion": {evaluation.split: evaluation.confusion_KK.tolist() for evaluation in done},
+        "confusion": {
+            evaluation.split: evaluation.confusion_KK.tolist()
+            for evaluation in done
+            if evaluation.confusion_KK is not None
+        },
         "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
     }
 

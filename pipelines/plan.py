@@ -12,12 +12,13 @@ from components.errors import PlanError
 from components.models.registry import check_model
 from components.records.epoch_plan import BatchPlan
 from components.records.split import SPLITS, Split
+from components.sources.listing import Listing
 from components.training.schedules import build_schedule
 from pipelines.folders import staging_folder
+from pipelines.modality import build_task, expected_model, require_target
 from pipelines.pilot import Pilot, measure
 from pipelines.prepare import PreparePlan, plan_prepare
 from pipelines.recipe import Recipe
-from pipelines.train import image_view
 
 # Measured on two cores; what starting Ray and its training workers costs, whatever the data.
 _START_RAY_S = 6.0
@@ -35,7 +36,8 @@ class RunPlan:
         records: Records by split; exact where prepared, else expected.
         exact: Whether `records` is exact.
         batches: How a training epoch is cut into steps.
-        num_parameters: Of the model.
+        model_input: What the model takes, as text; empty where only prepare can tell.
+        num_parameters: Of the model; None where only prepare can tell.
         pilot: What a record costs.
         prepared_bytes: Size of the shards, expected or known.
         estimates_s: Expected seconds by stage.
@@ -46,7 +48,8 @@ class RunPlan:
     records: dict[Split, int]
     exact: bool
     batches: BatchPlan
-    num_parameters: int
+    model_input: str
+    num_parameters: int | None
     pilot: Pilot
     prepared_bytes: int
     estimates_s: dict[str, float]
@@ -59,8 +62,9 @@ def planned(recipe: Recipe) -> Iterator[RunPlan]:
     Raises:
         PlanError: It cannot run here.
         DataError: The source is refused.
-        RecipeError: The model or the schedule cannot be built for this data.
+        RecipeError: The model or the schedule cannot be built for this data, or there is no target.
     """
+    require_target(recipe)
     resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
     _require_divisible(recipe, resources.num_workers)
     with staging_folder(Path(recipe.output)) as staging:
@@ -71,13 +75,9 @@ def planned(recipe: Recipe) -> Iterator[RunPlan]:
 def _run_plan(recipe: Recipe, resources: ResourcePlan, prepare: PreparePlan) -> RunPlan:
     records = _records(recipe, prepare)
     batches = plan_steps(recipe, records["train"], resources.num_workers)
-    num_classes = len(
-        prepare.cached.classes if prepare.cached else prepare.listing.declared_classes
-    )
-    parameters = check_model(
-        recipe.model, num_classes=max(2, num_classes), image_px=recipe.input.image_px
-    )
-    pilot = measure(recipe, prepare, image_view(recipe), on_cpu=resources.device == "cpu")
+    task = build_task(recipe, prepare.cached, prepare.target) if prepare.cached else None
+    model = expected_model(recipe, task, _num_declared_classes(prepare))
+    pilot = measure(recipe, prepare, task, model, on_cpu=resources.device == "cpu")
     prepared_bytes = int(pilot.stored_bytes * sum(records.values()))
     _require_disk(recipe, prepare, prepared_bytes)
     return RunPlan(
@@ -86,21 +86,37 @@ def _run_plan(recipe: Recipe, resources: ResourcePlan, prepare: PreparePlan) -> 
         records=records,
         exact=prepare.cached is not None,
         batches=batches,
-        num_parameters=parameters,
+        model_input=str(model[0]) if model else "",
+        num_parameters=check_model(recipe.model, model[0], num_outputs=model[1]) if model else None,
         pilot=pilot,
         prepared_bytes=prepared_bytes,
         estimates_s=_estimates(recipe, resources, prepare, pilot, records, batches),
     )
 
 
+def _num_declared_classes(prepare: PreparePlan) -> int:
+    listing = prepare.listing
+    return len(listing.declared_classes) if isinstance(listing, Listing) else 0
+
+
+def _num_tasks(prepare: PreparePlan) -> int:
+    listing = prepare.listing
+    return len(listing.chunks) if isinstance(listing, Listing) else len(listing.files)
+
+
 def _records(recipe: Recipe, prepare: PreparePlan) -> dict[Split, int]:
     if prepare.cached is not None:
         return {split: prepare.cached.num_records(split) for split in SPLITS}
-    given, split = prepare.listing.split_records, recipe.data.split
-    open_records = prepare.listing.num_records - given.get("val", 0) - given.get("test", 0)
-    val = given.get("val") or round(open_records * split.val)
+    given, split = prepare.given_splits, recipe.data.split
+    open_records = prepare.num_records - given.get("val", 0) - given.get("test", 0)
+    val = given.get("val") or round(open_records * _val_share(recipe))
     test = given.get("test") or round(open_records * split.test)
-    return {"train": max(1, prepare.listing.num_records - val - test), "val": val, "test": test}
+    return {"train": max(1, prepare.num_records - val - test), "val": val, "test": test}
+
+
+def _val_share(recipe: Recipe) -> float:
+    split = recipe.data.split
+    return split.val if split.folds is None else (1.0 - split.test) / split.folds
 
 
 def _require_divisible(recipe: Recipe, num_workers: int) -> None:
@@ -166,7 +182,7 @@ def _estimates(
     batches: BatchPlan,
 ) -> dict[str, float]:
     total = sum(records.values())
-    tasks = min(resources.cluster_cpus, len(prepare.listing.chunks))
+    tasks = min(resources.cluster_cpus, _num_tasks(prepare))
     feed_s = pilot.view_s * records["train"] / resources.data_cpus
     threads = resources.worker_threads * resources.num_workers
     learn_s = (pilot.learn_s or 0.0) * records["train"] / threads

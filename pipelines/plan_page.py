@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from components.sources.listing import Listing
 from pipelines.folders import shown
 from pipelines.plan import RunPlan
 from pipelines.recipe import Recipe
@@ -48,18 +49,17 @@ def _rows(recipe: Recipe, plan: RunPlan) -> list[tuple[str, str]]:
         else "no CPU of its own (shares the cores with Data)"
     )
     gpu = ", 1 GPU" if resources.worker_gpus else ""
-    state = "cached" if plan.prepare.cached else f"{plan.prepare.listing.num_records:,} to read"
+    state = "cached" if plan.prepare.cached else f"{plan.prepare.num_records:,} to read"
     size = f"{about}{plan.prepared_bytes / 2**20:,.1f} MiB in shards"
     workers = f"{resources.num_workers} {'worker' if resources.num_workers == 1 else 'workers'}"
     steps = plan.batches.num_steps
     estimates = ", ".join(f"{name} {value:.0f} s" for name, value in plan.estimates_s.items())
     return [
-        ("prepare", f"{state} ({plan.prepare.listing.format}); {size}"),
+        ("prepare", f"{state} ({_form(plan)}); {size}"),
         ("records", f"{about}{splits}"),
         (
             "model",
-            f"{recipe.model.name}, {plan.num_parameters:,} parameters, "
-            f"{recipe.input.image_px} x {recipe.input.image_px} px, {resources.device}",
+            f"{recipe.model.name}, {_model_text(plan)}, {resources.device}",
         ),
         (
             "train",
@@ -79,3 +79,14 @@ def _rows(recipe: Recipe, plan: RunPlan) -> list[tuple[str, str]]:
         ("estimate", estimates),
         ("output", recipe.output),
     ]
+
+
+def _model_text(plan: RunPlan) -> str:
+    if plan.num_parameters is None:
+        return "as large as the columns ask for, which prepare finds out"
+    return f"{plan.num_parameters:,} parameters, {plan.model_input}"
+
+
+def _form(plan: RunPlan) -> str:
+    listing = plan.prepare.listing
+    return listing.format if isinstance(listing, Listing) else listing.form

@@ -3,29 +3,17 @@
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError
 
-from clusters.resources import ClusterConfig
 from components.config import Config
 from components.errors import HeadraceError, RecipeError
-from components.images.augment import AugmentConfig
-from components.images.geometry import InputConfig
-from components.images.inspect import CleanConfig
-from components.images.store import StoreConfig
-from components.models.registry import ConvNetConfig, ModelConfig, TransformersConfig
+from components.models.registry import TransformersConfig
 from components.records.files import public_path
-from components.records.shards import ShardConfig
-from components.records.sources import SourceConfig
-from components.records.split import SplitConfig
-from components.tracking.config import TrackingConfig
-from components.training.config import TrainConfig
-from pipelines.recipe_checks import contradictions
 from pipelines.recipe_document import (
     Document,
     Place,
@@ -33,87 +21,51 @@ from pipelines.recipe_document import (
     dump_document,
     parse_document,
 )
+from pipelines.recipe_kinds import (
+    KINDS,
+    DataConfig,
+    ImageRecipe,
+    Recipe,
+    TableClassificationRecipe,
+    TableDataConfig,
+    TableRecipe,
+    TableRegressionRecipe,
+)
 from pipelines.recipe_overrides import lay_over
 from pipelines.recipe_problems import (
-    Contradictions,
     chosen_variant,
     default_tag,
     explain,
     is_single,
     sections,
+    shown,
     tag_field,
     variant_tagged,
 )
 
+__all__ = [
+    "DataConfig",
+    "ImageRecipe",
+    "Recipe",
+    "TableClassificationRecipe",
+    "TableDataConfig",
+    "TableRecipe",
+    "TableRegressionRecipe",
+    "load_recipe",
+    "public_recipe",
+    "recipe_fingerprint",
+    "recipe_schema",
+    "resolved_yaml",
+    "shipped_recipes",
+]
+
 # Settings that say where a run happens and is filed, not what it computes.
 _NOT_IN_FINGERPRINT = frozenset({"output", "resume", "tracking", "cluster"})
-
-
-def _local_folder(value: str) -> str:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
-        raise ValueError(
-            "runs are written to a folder of this machine or a shared mount, not to a URI; "
-            "name a folder and copy the finished run from there"
-        )
-    if value.startswith("~"):
-        raise ValueError("only a shell knows what ~ means; write the whole path")
-    return value
-
-
-class DataConfig(Config):
-    """From raw records to prepared shards: what `prepare` does, once."""
-
-    source: SourceConfig
-    """Where the records come from."""
-    clean: CleanConfig = CleanConfig()
-    """Which records are set aside, and how many may be."""
-    store: StoreConfig = StoreConfig()
-    """How prepared images are stored."""
-    split: SplitConfig = SplitConfig()
-    """How records are divided into train, val and test."""
-    shards: ShardConfig = ShardConfig()
-    """Sizes of the prepared files."""
-
-
-class Recipe(Config):
-    """Everything that decides a run, from the raw data to the trained package."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    """What runs of this recipe are called: lower-case letters, digits, `-` and `_`, at most 63."""
-    seed: int = Field(0, ge=0, lt=2**63)
-    """Seed of the split, the order of records, the augmentation and the first weights."""
-    output: Annotated[str, Field(min_length=1), AfterValidator(_local_folder)] = "runs"
-    """Folder that everything is written to: local, or shared by all nodes of a cluster."""
-    resume: bool = False
-    """Continue the newest training of this recipe instead of starting a new one."""
-    data: DataConfig
-    """What is prepared, once: source, cleaning, storage, split."""
-    input: InputConfig = InputConfig()
-    """The picture that the model sees."""
-    augment: AugmentConfig = AugmentConfig(policy="light")
-    """Random changes to training pictures, new ones every epoch."""
-    model: ModelConfig = ConvNetConfig()
-    """The network."""
-    train: TrainConfig = TrainConfig()
-    """How the network is trained."""
-    tracking: TrackingConfig = TrackingConfig()
-    """How the run is filed in MLflow."""
-    cluster: ClusterConfig = ClusterConfig()
-    """Workers, devices and CPUs."""
-
-    @model_validator(mode="after")
-    def _can_be_together(self) -> Self:
-        found = contradictions(
-            source=self.data.source,
-            split=self.data.split,
-            picture=self.input,
-            model=self.model,
-            train=self.train,
-            cluster=self.cluster,
-        )
-        if found:
-            raise Contradictions(found)
-        return self
+_KIND_OF_TASK = {
+    task: kind for kind in KINDS for task in get_args(kind.model_fields["task"].annotation)
+}
+# What a person writes last, and so reads last.
+_LAST = ("model", "train", "tracking", "cluster")
 
 
 def shipped_recipes() -> list[str]:
@@ -130,7 +82,8 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     default one (`train.optimizer.learning_rate=0.05` alone is of SGD). When an override changes the
     variant of a section, as `train.optimizer.name=adamw`, the settings that the file gives for the
     old variant and that the new one does not know (`momentum`) are dropped; those that both know
-    (`learning_rate`) are kept.
+    (`learning_rate`) are kept. So it is with `task`, which decides the kind of recipe; a recipe
+    that names none classifies images.
 
     Args:
         reference: Path of a YAML file, or the bare name of a shipped recipe.
@@ -143,14 +96,19 @@ def load_recipe(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     text, title = _read(reference)
     written = parse_document(text, title)
     document = lay_over(written, overrides)
-    _settle(document, written)
+    kind, before = _kind_of(document), _kind_of(written)
+    if kind is None:
+        raise RecipeError(str(_unknown_task(document)))
+    if before is not None and before is not kind:
+        _drop_strangers(document, before, kind, document.values)
+    _settle(document, written, kind)
     problems = list(document.problems)
     recipe = None
     try:
         # Strict, and from JSON: a list may be a tuple, but "3" is no number and true no 1.
-        recipe = Recipe.model_validate_json(json.dumps(document.values), strict=True)
+        recipe = kind.model_validate_json(json.dumps(document.values), strict=True)
     except ValidationError as error:
-        problems += explain(error, Recipe, document)
+        problems += explain(error, kind, document)
     except HeadraceError as error:
         problems.append(Problem(Place(0, title), str(error)))
     if recipe is None or problems:
@@ -179,11 +137,50 @@ def _read(reference: str) -> tuple[str, str]:
         raise RecipeError(f"recipe {reference}: cannot be read: {error.strerror}") from error
 
 
-def _settle(document: Document, written: Document) -> None:
+def _kind_of(document: Document) -> type[Recipe] | None:
+    """The kind of recipe that a document is, by its task; None where no task has that name."""
+    task = document.values.get("task")
+    if task is None:
+        return KINDS[0]
+    return _KIND_OF_TASK.get(task) if isinstance(task, str) else None
+
+
+def _unknown_task(document: Document) -> Problem:
+    task = document.values["task"]
+    near = difflib.get_close_matches(str(task), _KIND_OF_TASK, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    names = ", ".join(_KIND_OF_TASK)
+    return Problem(document.place(("task",)), f"task = {shown(task)}: must be one of {names}{hint}")
+
+
+def _drop_strangers(
+    document: Document,
+    before: type[Config],
+    now: type[Config],
+    values: dict[str, Any],
+    path: tuple[str, ...] = (),
+) -> None:
+    """Drop what the file says for another kind of recipe, and what the new kind does not know."""
+    for name in [name for name in values if name in before.model_fields]:
+        here = (*path, name)
+        if name not in now.model_fields:
+            if document.place(here).from_file:
+                del values[name]
+            continue
+        if isinstance(values[name], dict):
+            old = chosen_variant(before.model_fields[name], values[name])
+            new = chosen_variant(now.model_fields[name], values[name])
+            if old is not None and new is not None and old is not new:
+                _drop_strangers(document, old, new, values[name], here)
+
+
+def _settle(document: Document, written: Document, kind: type[Recipe]) -> None:
     """Fill in what a section leaves unsaid, and drop what an override made meaningless."""
-    _open_empty_sections(Recipe, document.values)
-    before = {path: section for path, _, section in sections(Recipe, written.values)}
-    for path, field, section in sections(Recipe, document.values):
+    if document.values.get("task", ...) is None:
+        del document.values["task"]
+    _open_empty_sections(kind, document.values)
+    before = {path: section for path, _, section in sections(kind, written.values)}
+    for path, field, section in sections(kind, document.values):
         name = tag_field(field)
         if name is None:
             continue
@@ -223,9 +220,8 @@ def public_recipe(recipe: Recipe) -> Recipe:
     It loads and means the same, from the same working directory.
     """
     source = recipe.data.source
-    data = recipe.data.model_copy(
-        update={"source": source.model_copy(update={"path": public_path(source.path)})}
-    )
+    path = {"path": public_path(source.path)}
+    data = recipe.data.model_copy(update={"source": source.model_copy(update=path)})
     model = recipe.model
     if isinstance(model, TransformersConfig) and model.checkpoint is not None:
         model = model.model_copy(update={"checkpoint": public_path(model.checkpoint)})
@@ -235,13 +231,19 @@ def public_recipe(recipe: Recipe) -> Recipe:
 
 def resolved_yaml(recipe: Recipe) -> str:
     """Write a recipe with every default filled in; loading it gives an equal recipe."""
-    return dump_document(recipe.model_dump(mode="json"))
+    values = recipe.model_dump(mode="json")
+    last = {name: values.pop(name) for name in _LAST}
+    return dump_document(values | last)
 
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON schema of recipes, with descriptions, for editors."""
-    schema = Recipe.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    every = Annotated[
+        ImageRecipe | TableClassificationRecipe | TableRegressionRecipe,
+        Field(discriminator="task"),
+    ]
+    schema = TypeAdapter[Recipe](every).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recipe", **schema}
 
 
 def recipe_fingerprint(recipe: Recipe) -> str:

@@ -1,42 +1,31 @@
 """Settings of different sections that cannot be together, found before anything starts."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from clusters.resources import ClusterConfig
 from components.errors import RecipeError
 from components.images.geometry import InputConfig
-from components.models.registry import ConvNetConfig, ModelConfig, ResNetConfig
+from components.models.registry import AnyModelConfig, ConvNetConfig, ResNetConfig
 from components.models.stages import check_stages
-from components.records.sources import SourceConfig
 from components.records.split import SplitConfig
+from components.sources.config import SourceConfig
+from components.tables.config import ColumnConfig
+from components.tables.schema import ColumnKind
+from components.tasks.names import TaskName
 from components.training.config import TrainConfig
 from pipelines.recipe_problems import Contradiction
 
 BUILTIN_PREFIX = "builtin:"
 BUILTIN_SOURCES = ("digits",)
+_TARGET_KINDS: dict[TaskName, tuple[ColumnKind, ...]] = {
+    "tabular_classification": ("category", "boolean", "integer"),
+    "tabular_regression": ("number", "integer"),
+}
 
 
-def contradictions(
-    *,
-    source: SourceConfig,
-    split: SplitConfig,
-    picture: InputConfig,
-    model: ModelConfig,
-    train: TrainConfig,
-    cluster: ClusterConfig,
-) -> list[Contradiction]:
-    """Return every impossible combination."""
-    return [
-        *_source(source),
-        *_validation(source, split, train),
-        *_workers(train, cluster),
-        *_warmup(train),
-        *_stages(picture, model),
-    ]
-
-
-def _source(source: SourceConfig) -> Iterator[Contradiction]:
+def image_source(source: SourceConfig) -> Iterator[Contradiction]:
+    """Yield what cannot be together in a source of pictures."""
     if source.path.startswith(BUILTIN_PREFIX):
         name = source.path.removeprefix(BUILTIN_PREFIX)
         if name not in BUILTIN_SOURCES:
@@ -60,10 +49,11 @@ def _source(source: SourceConfig) -> Iterator[Contradiction]:
         )
 
 
-def _validation(
-    source: SourceConfig, split: SplitConfig, train: TrainConfig
+def validation(
+    split: SplitConfig, train: TrainConfig, split_column: str | None = None
 ) -> Iterator[Contradiction]:
-    if split.val == 0.0 and source.split_column is None:
+    """Yield a split that leaves no record to choose the best checkpoint by."""
+    if split.val == 0.0 and split.folds is None and split_column is None:
         yield Contradiction(
             ("data.split.val",),
             f"data.split.val = 0: train.monitor = {train.monitor!r} is measured on validation "
@@ -71,7 +61,8 @@ def _validation(
         )
 
 
-def _workers(train: TrainConfig, cluster: ClusterConfig) -> Iterator[Contradiction]:
+def workers(train: TrainConfig, cluster: ClusterConfig) -> Iterator[Contradiction]:
+    """Yield a number of workers that cannot share the batches."""
     workers = cluster.workers
     if workers == "auto":
         return
@@ -96,7 +87,8 @@ def _workers(train: TrainConfig, cluster: ClusterConfig) -> Iterator[Contradicti
         )
 
 
-def _warmup(train: TrainConfig) -> Iterator[Contradiction]:
+def warmup(train: TrainConfig) -> Iterator[Contradiction]:
+    """Yield a warm-up that is longer than the training."""
     if train.schedule.warmup_epochs >= train.epochs:
         yield Contradiction(
             ("train.epochs", "train.schedule.warmup_epochs"),
@@ -105,7 +97,8 @@ def _warmup(train: TrainConfig) -> Iterator[Contradiction]:
         )
 
 
-def _stages(picture: InputConfig, model: ModelConfig) -> Iterator[Contradiction]:
+def stages(picture: InputConfig, model: AnyModelConfig) -> Iterator[Contradiction]:
+    """Yield a reference network that has more stages than the picture can be halved."""
     if isinstance(model, ConvNetConfig):
         setting, num_stages = "model.depth", model.depth
     elif isinstance(model, ResNetConfig):
@@ -116,3 +109,17 @@ def _stages(picture: InputConfig, model: ModelConfig) -> Iterator[Contradiction]
         check_stages(picture.image_px, num_stages)
     except RecipeError as error:
         yield Contradiction(("input.image_px", setting), str(error))
+
+
+def target(
+    task: TaskName, name: str | None, columns: Mapping[str, ColumnConfig]
+) -> Iterator[Contradiction]:
+    """Yield a target that is pinned to a kind which the task cannot predict."""
+    kind = columns[name].kind if name is not None and name in columns else None
+    wanted = _TARGET_KINDS.get(task)
+    if kind is not None and wanted is not None and kind not in wanted:
+        yield Contradiction(
+            ("task", "data.target", f"data.columns.{name}.kind"),
+            f"data.columns.{name}.kind = {kind!r}: {task} predicts a column of kind "
+            f"{' or '.join(wanted)}; change the kind, data.target or task",
+        )

@@ -44,6 +44,14 @@ def variants(annotation: Any) -> list[type[Config]]:
     return []
 
 
+def mapped(annotation: Any) -> type[Config] | None:
+    """Return the config of each value of a field that is a mapping by free names."""
+    if get_origin(annotation) is not dict:
+        return None
+    options = variants(get_args(annotation)[1])
+    return options[0] if len(options) == 1 else None
+
+
 def tag_field(field: FieldInfo) -> str | None:
     """Return the setting that tells the variants of a field apart, as `name`."""
     return field.discriminator if isinstance(field.discriminator, str) else None
@@ -76,6 +84,12 @@ def sections(
             chosen = chosen_variant(field, section)
             if chosen is not None:
                 yield from sections(chosen, section, (*path, name))
+        entry = mapped(field.annotation)
+        if isinstance(section, dict) and entry is not None:
+            for key, value in section.items():
+                if isinstance(value, dict):
+                    yield (*path, name, key), FieldInfo(annotation=entry), value
+                    yield from sections(entry, value, (*path, name, key))
 
 
 def chosen_variant(field: FieldInfo, section: dict[str, Any]) -> type[Config] | None:
@@ -91,6 +105,9 @@ def setting_names(model: type[Config], path: Path = ()) -> Iterator[Path]:
     """Yield every setting of a model with its path, all variants included."""
     for name, field in model.model_fields.items():
         yield (*path, name)
+        entry = mapped(field.annotation)
+        if entry is not None:
+            yield from setting_names(entry, (*path, name, "NAME"))
         for variant in variants(field.annotation):
             yield from setting_names(variant, (*path, name))
 

@@ -24,14 +24,16 @@ from components.training.checkpoint import load_checkpoint
 from pipelines.display import Display
 from pipelines.evaluate import Evaluation, evaluate
 from pipelines.folders import RunFolder, new_run_folder, run_folders, shown
+from pipelines.modality import build_task
 from pipelines.plan import RunPlan, plan_steps
-from pipelines.prepare import PreparedData, prepare
+from pipelines.prepare import prepare
 from pipelines.provenance import git_commit, versions
 from pipelines.recipe import Recipe, public_recipe, recipe_fingerprint, resolved_yaml
 from pipelines.report import write_report
+from pipelines.shards import PreparedData
 from pipelines.train import Trained, train
 
-_COMPARED_KEYS = {"seed", "data", "input", "augment", "model", "train"}
+_COMPARED_KEYS = {"task", "seed", "data", "input", "augment", "model", "train"}
 
 
 @dataclass
@@ -123,7 +125,7 @@ def train_only(
 
 def data_wait_share(trained: Trained) -> float:
     """Share of the training time spent waiting for data, once the first batch had come."""
-    seconds = [row["images"] / row["images_per_s"] for row in trained.history]
+    seconds = [row["records"] / row["records_per_s"] for row in trained.history]
     shares = [row["data_wait_share"] for row in trained.history]
     return float(np.average(shares, weights=seconds))
 
@@ -237,8 +239,8 @@ def _write_state(folder: RunFolder, recipe: Recipe, data: PreparedData, tracker:
 
 def _package(recipe: Recipe, data: PreparedData, trained: Trained) -> ModelPackage:
     manifest = data.manifest
-    num_classes, image_px = len(manifest.classes), recipe.input.image_px
-    model = build_model(recipe.model, num_classes=num_classes, image_px=image_px, seed=recipe.seed)
+    task = build_task(recipe, manifest, data.folder)
+    model = build_model(recipe.model, task.shape, num_outputs=task.num_outputs, seed=recipe.seed)
     checkpoint = load_checkpoint(trained.checkpoint)
     checkpoint.restore(model)
     best = checkpoint.history[-1]
@@ -246,9 +248,7 @@ def _package(recipe: Recipe, data: PreparedData, trained: Trained) -> ModelPacka
     return ModelPackage(
         model=model,
         model_config=recipe.model,
-        input_config=recipe.input,
-        transform=manifest.transform,
-        classes=manifest.classes,
+        task=task,
         recipe_yaml=resolved_yaml(public_recipe(recipe)),
         metrics={"val": val},
         dataset_fingerprint=manifest.fingerprint,

@@ -1,4 +1,4 @@
-"""train: shards -> augmented stream -> TorchTrainer -> checkpoints -> model package."""
+"""train: shards -> stream of fresh batches -> TorchTrainer -> checkpoints -> model package."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -26,9 +26,11 @@ from ray.train.v2.api.config import (
 from clusters.resources import ResourcePlan
 from components import errors
 from components.errors import HeadraceError, TrackingError
-from components.models.registry import ModelConfig, build_model
+from components.models.registry import AnyModelConfig, build_model
 from components.records.epoch_plan import Position
-from components.records.manifest import Manifest
+from components.tasks.names import score_of
+from components.tasks.task import Task
+from components.tasks.view import View
 from components.tracking.tracker import Tracker
 from components.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from components.training.config import TrainConfig
@@ -37,8 +39,9 @@ from components.training.optimizers import build_optimizer
 from components.training.parallel import channels_last, is_distributed
 from components.training.schedules import build_schedule
 from pipelines.folders import RunFolder
-from pipelines.prepare import PreparedData
+from pipelines.modality import build_task, training_view
 from pipelines.recipe import Recipe
+from pipelines.shards import PreparedData
 from pipelines.streams.channel import (
     Channel,
     Event,
@@ -46,7 +49,7 @@ from pipelines.streams.channel import (
     refusal_of,
     stream_start,
 )
-from pipelines.streams.feed import FeedPlan, FeedReader, ImageView, feed_stream, shard_layout
+from pipelines.streams.feed import FeedPlan, FeedReader, feed_stream, shard_layout
 from pipelines.streams.tasks import explained
 
 _POLL_S = 0.25
@@ -75,21 +78,19 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class WorkerTask:
+class WorkerPlan:
     """Everything that a training worker needs; travels to it as it is."""
 
     feed: FeedPlan
-    model: ModelConfig
+    task: Task
+    model: AnyModelConfig
     train: TrainConfig
-    num_classes: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
     seed: int
     threads: int
     channel: ActorHandle[Channel]
 
 
-def feed_plan(recipe: Recipe, data: PreparedData) -> FeedPlan:
+def feed_plan(recipe: Recipe, view: View, data: PreparedData) -> FeedPlan:
     """The feed of a recipe over a prepared data set."""
     layouts = {
         split: shard_layout(
@@ -102,17 +103,12 @@ def feed_plan(recipe: Recipe, data: PreparedData) -> FeedPlan:
     return FeedPlan(
         train=layouts["train"],
         val=layouts["val"],
-        view=image_view(recipe),
+        view=view,
         epochs=recipe.train.epochs,
         batch_size=recipe.train.batch_size,
         lanes=recipe.train.shuffle_lanes,
         keep_last=recipe.train.last_batch == "keep",
     )
-
-
-def image_view(recipe: Recipe) -> ImageView:
-    """How the recipe's records become pictures."""
-    return ImageView(recipe.input.image_px, recipe.input.geometry, recipe.augment, recipe.seed)
 
 
 def train(
@@ -131,11 +127,12 @@ def train(
         HeadraceError: The training cannot go on, in words.
     """
     channel = open_channel()
-    feed = feed_plan(recipe, data)
+    task = build_task(recipe, data.manifest, data.folder)
+    feed = feed_plan(recipe, training_view(recipe, task), data)
     listener = _Listener(channel, tracker, on_step)
     trainer = _Trainer(
         train_worker,
-        train_loop_config={"task": _worker_task(recipe, resources, data.manifest, feed, channel)},
+        train_loop_config={"plan": _worker_plan(recipe, resources, task, feed, channel)},
         datasets={"feed": feed_stream(feed, partial(stream_start, channel))},
         dataset_config=DataConfig(datasets_to_split=["feed"], execution_options=_feed_options()),
         scaling_config=ScalingConfig(
@@ -163,20 +160,18 @@ def train(
     return trained
 
 
-def _worker_task(
+def _worker_plan(
     recipe: Recipe,
     resources: ResourcePlan,
-    manifest: Manifest,
+    task: Task,
     feed: FeedPlan,
     channel: ActorHandle[Channel],
-) -> WorkerTask:
-    return WorkerTask(
+) -> WorkerPlan:
+    return WorkerPlan(
         feed=feed,
+        task=task,
         model=recipe.model,
         train=recipe.train,
-        num_classes=len(manifest.classes),
-        mean=manifest.transform.mean,
-        std=manifest.transform.std,
         seed=recipe.seed,
         threads=resources.worker_threads,
         channel=channel,
@@ -316,7 +311,7 @@ class _Listener:
             "loss": report.loss,
             "learning_rate": report.learning_rate,
             "grad_norm": report.grad_norm,
-            "images_per_s": report.images_per_s,
+            "records_per_s": report.records_per_s,
             "data_wait_share": report.data_wait_share,
         }
         self.steps.append({"global_step": float(report.global_step)} | values)
@@ -327,72 +322,69 @@ class _Listener:
 
 def train_worker(config: dict[str, Any]) -> None:
     """Run on every worker: build or restore, train, report."""
-    task: WorkerTask = config["task"]
-    if refusal_of(task.channel) is not None:
+    plan: WorkerPlan = config["plan"]
+    if refusal_of(plan.channel) is not None:
         return
     try:
-        _train_worker(task)
+        _train_worker(plan)
     except HeadraceError as error:
-        ray.get(task.channel.refuse.remote(type(error).__name__, str(error)))
+        ray.get(plan.channel.refuse.remote(type(error).__name__, str(error)))
         raise
     except _REPEATED as error:
         words = (str(error) or "no message").splitlines()[0]
         reason = f"training failed: {type(error).__name__}: {words}; see the run's logs"
-        ray.get(task.channel.refuse.remote("HeadraceError", reason))
+        ray.get(plan.channel.refuse.remote("HeadraceError", reason))
         raise
 
 
-def _train_worker(task: WorkerTask) -> None:
+def _train_worker(plan: WorkerPlan) -> None:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cpu":
-        torch.set_num_threads(task.threads)
+        torch.set_num_threads(plan.threads)
     checkpoint = _last_checkpoint()
     position = checkpoint.position if checkpoint else Position()
     reader = FeedReader(
         ray.train.get_dataset_shard("feed"),
-        task.feed,
+        plan.feed,
         rank=rank,
         world_size=world_size,
-        announce=partial(_announce, task.channel, rank, world_size),
+        announce=partial(_announce, plan.channel, rank, world_size),
     )
-    if position.epoch < task.feed.epochs:
+    if position.epoch < plan.feed.epochs:
         reader.start(position)
-    model = build_model(
-        task.model, num_classes=task.num_classes, image_px=task.feed.view.image_px, seed=task.seed
-    ).to(device)
+    task = plan.task
+    model = build_model(plan.model, task.shape, num_outputs=task.num_outputs, seed=plan.seed).to(
+        device
+    )
     channels_last(model)
-    optimizer = build_optimizer(task.train.optimizer, model)
+    optimizer = build_optimizer(plan.train.optimizer, model)
     if checkpoint:
         checkpoint.restore(model, optimizer)
-    batches = task.feed.batches(world_size, training=True)
     settings = LoopSettings(
-        epochs=task.feed.epochs,
-        steps_per_epoch=batches.num_steps,
-        num_classes=task.num_classes,
-        mean=task.mean,
-        std=task.std,
-        seed=task.seed,
+        epochs=plan.feed.epochs,
+        steps_per_epoch=plan.feed.batches(world_size, training=True).num_steps,
+        seed=plan.seed,
         rank=rank,
         world_size=world_size,
         device=device,
-        max_grad_norm=task.train.max_grad_norm,
-        label_smoothing=task.train.label_smoothing,
+        max_grad_norm=plan.train.max_grad_norm,
     )
     schedule = build_schedule(
-        task.train.schedule,
-        peak_learning_rate=task.train.optimizer.learning_rate,
+        plan.train.schedule,
+        peak_learning_rate=plan.train.optimizer.learning_rate,
         total_steps=settings.epochs * settings.steps_per_epoch,
         steps_per_epoch=settings.steps_per_epoch,
     )
     wrapped = ray.train.torch.prepare_model(model, move_to_device=False)
-    report = _EpochReport(task, rank, wrapped, optimizer, checkpoint.history if checkpoint else [])
+    report = _EpochReport(plan, rank, wrapped, optimizer, checkpoint.history if checkpoint else [])
     train_epochs(
         wrapped,
         optimizer,
         schedule,
         reader,
+        task,
         settings,
         start=position,
         on_step=report.step,
@@ -423,24 +415,24 @@ class _EpochReport:
 
     def __init__(
         self,
-        task: WorkerTask,
+        plan: WorkerPlan,
         rank: int,
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         history: list[dict[str, float]],
     ) -> None:
-        self._task, self._rank = task, rank
+        self._plan, self._rank = plan, rank
         self._model, self._optimizer = model, optimizer
         self._history = history
 
     def step(self, report: StepReport) -> None:
         if self._rank == 0:
-            self._task.channel.send.remote({"kind": "step", "report": asdict(report)})
+            self._plan.channel.send.remote({"kind": "step", "report": asdict(report)})
 
     def epoch(self, row: dict[str, float], position: Position) -> None:
         self._history.append(row)
-        monitor = self._task.train.monitor
-        score = row[f"val_{monitor}"] * (-1.0 if monitor == "loss" else 1.0)
+        monitor = self._plan.train.monitor
+        score = score_of(monitor, row[f"val_{monitor}"])
         metrics = row | {"score": score}
         if self._rank != 0:
             ray.train.report(metrics)
@@ -455,4 +447,4 @@ class _EpochReport:
             )
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
         # A restart may repeat an epoch whose checkpoint came too late; the tracker skips it then.
-        ray.get(self._task.channel.send.remote({"kind": "epoch", "row": row}))
+        ray.get(self._plan.channel.send.remote({"kind": "epoch", "row": row}))

@@ -20,7 +20,12 @@ for _name in [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")
 import gc  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# On a busy machine an example may take long without being slow.
+hypothesis.settings.register_profile("headrace", deadline=None)
+hypothesis.settings.load_profile("headrace")
 
 # What is imported stays until the end: no collection of garbage need look at it again.
 gc.disable()

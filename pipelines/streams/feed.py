@@ -1,10 +1,10 @@
-"""The feed: prepared shards -> one stream of augmented uint8 batches into the training workers.
+"""The feed: prepared shards -> one stream of fresh batches into the training workers.
 
 The stream holds what is left of a training: epoch after epoch, each followed by the evaluation on
 val, so that nothing restarts in between and the next epoch is decoded while this one is evaluated.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -20,9 +20,6 @@ from ray.data import DataIterator
 from ray.data.extensions import ArrowTensorArray
 
 from components.errors import DataError, HeadraceError
-from components.images.augment import AugmentConfig, Augmenter, augment_seed, build_augmenter
-from components.images.decode import decode_stored
-from components.images.geometry import Geometry, to_input
 from components.records.epoch_plan import (
     BatchPlan,
     EpochOrder,
@@ -33,38 +30,16 @@ from components.records.epoch_plan import (
     ShardLayout,
     segment_tasks,
 )
-from components.records.reasons import RecordRejected
+from components.tasks.view import View
 from components.training.batch import Batch
 from pipelines.streams.tasks import TaskSource, task_stream
 
-_READ_COLUMNS = ["record_id", "image", "label"]
-# What one task puts out at most: small enough to stream, large enough to be worth a task.
+# What one task puts out at most, small enough to stream.
 _TASK_BYTES = 8 << 20
-_TASK_ROWS = 512
+# Before the names of the model's inputs, which are free, in a block.
+_INPUT = "input/"
 # Tasks of one execution; a longer training is streamed a number of epochs at a time.
 _MAX_TASKS = 4096
-
-
-@dataclass(frozen=True)
-class ImageView:
-    """How a stored image becomes what the model sees.
-
-    Attributes:
-        image_px: Side of the model's input.
-        geometry: How an image is brought there without augmentation.
-        augment: Changes to training images.
-        seed: The recipe's seed.
-    """
-
-    image_px: int
-    geometry: Geometry
-    augment: AugmentConfig
-    seed: int
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one image in a batch."""
-        return self.image_px * self.image_px * 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +49,7 @@ class FeedPlan:
     Attributes:
         train: Where the train split lies.
         val: Where the val split lies.
-        view: How records become pictures.
+        view: How records become what the model sees.
         epochs: Training epochs.
         batch_size: Rows of a global batch.
         lanes: Places in the shuffled epoch that each batch draws from.
@@ -83,7 +58,7 @@ class FeedPlan:
 
     train: ShardLayout
     val: ShardLayout
-    view: ImageView
+    view: View
     epochs: int
     batch_size: int
     lanes: int
@@ -121,7 +96,7 @@ class FeedPlan:
     def steps_per_task(self, world_size: int) -> int:
         """Steps that one task prepares for one rank."""
         local_rows = -(-self.batch_size // world_size)
-        rows = min(_TASK_ROWS, max(1, _TASK_BYTES // self.view.row_bytes))
+        rows = min(self.view.task_rows, max(1, _TASK_BYTES // self.view.row_bytes))
         return max(1, rows // local_rows)
 
 
@@ -135,8 +110,10 @@ def feed_stream(
         start: Called on each execution, where the stream is made: (position, number of workers),
             or None before that is known.
     """
+    # A view may hold a large vocabulary: it is shared by the tasks, not sent with each of them.
+    shared = ray.put(plan)
     source = TaskSource(
-        "EpochPlan", partial(read_feed_task, plan), partial(_tasks_from, plan, start)
+        "EpochPlan", partial(_read_shared, [shared]), partial(_tasks_from, plan, start)
     )
     return task_stream(source)
 
@@ -156,8 +133,14 @@ def _tasks_from(
     ]
 
 
+def _read_shared(
+    shared: list["ray.ObjectRef[FeedPlan]"], work: tuple[FeedTask, int]
+) -> list[pa.Table]:
+    return read_feed_task(ray.get(shared[0]), work)
+
+
 def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> list[pa.Table]:
-    """Read, decode and augment the rows of one task; one block with a row per record."""
+    """Read the rows of one task and view them; one block with a row per record."""
     task, world_size = work
     segment = task.segment
     batches = plan.batches(world_size, training=segment.training)
@@ -166,14 +149,16 @@ def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> list[pa.Table]
     positions = np.concatenate([positions for positions, _ in local])
     layout = plan.train if segment.training else plan.val
     order = _epoch_order(layout, plan.view.seed, segment.epoch, segment.training)
-    records = read_rows(layout, order.locate(positions))
+    records = read_rows(layout, order.locate(positions), plan.view.columns)
     counts = [len(positions) for positions, _ in local]
     rows = len(positions)
+    inputs = plan.view.arrays(records, segment.epoch if segment.training else None)
+    columns = {f"{_INPUT}{name}": _column(values) for name, values in inputs.items()}
     return [
         pa.table(
-            {
-                "image": ArrowTensorArray.from_numpy(_pictures(plan.view, segment, records)),
-                "label": records.column("label").cast(pa.int64()),
+            columns
+            | {
+                "target": plan.view.targets(records),
                 "record_id": records.column("record_id"),
                 "weight": np.concatenate([weights for _, weights in local]),
                 "epoch": np.full(rows, segment.epoch, np.int32),
@@ -183,6 +168,10 @@ def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> list[pa.Table]
             }
         )
     ]
+
+
+def _column(values_N: npt.NDArray[Any]) -> Any:
+    return ArrowTensorArray.from_numpy(values_N) if values_N.ndim > 1 else pa.array(values_N)
 
 
 @lru_cache(maxsize=4)
@@ -195,8 +184,8 @@ def _open_shard(path: str) -> pq.ParquetFile:
     return pq.ParquetFile(path, memory_map=True)
 
 
-def read_rows(layout: ShardLayout, addresses: RowAddresses) -> pa.Table:
-    """Read rows by address, in the order asked for.
+def read_rows(layout: ShardLayout, addresses: RowAddresses, columns: Sequence[str]) -> pa.Table:
+    """Read `record_id` and `columns` of rows by address, in the order asked for.
 
     Raises:
         DataError: A shard is gone or cannot be read any more.
@@ -210,7 +199,7 @@ def read_rows(layout: ShardLayout, addresses: RowAddresses) -> pa.Table:
         path = layout.paths[shard]
         try:
             file = _open_shard(path)
-            table = file.read_row_groups(groups.tolist(), columns=_READ_COLUMNS)
+            table = file.read_row_groups(groups.tolist(), columns=["record_id", *columns])
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(
                 f"{path}: row groups {groups.tolist()} cannot be read ({error}); delete the "
@@ -222,54 +211,6 @@ def read_rows(layout: ShardLayout, addresses: RowAddresses) -> pa.Table:
         offset += table.num_rows
         tables.append(table)
     return pa.concat_tables(tables).take(places).combine_chunks()
-
-
-def _pictures(view: ImageView, segment: Segment, records: pa.Table) -> npt.NDArray[np.uint8]:
-    images = np.empty((records.num_rows, view.image_px, view.image_px, 3), np.uint8)
-    identities = records.column("record_id").to_pylist()
-    stored = records.column("image").combine_chunks()
-    for number, identity in enumerate(identities):
-        images[number] = picture(
-            view, stored[number].as_buffer(), identity, segment.epoch if segment.training else None
-        )
-    return images
-
-
-def picture(
-    view: ImageView, stored: Any, record_id: str, epoch: int | None
-) -> npt.NDArray[np.uint8]:
-    """What the model sees of one record.
-
-    Args:
-        view: Size, geometry, augmentation and seed.
-        stored: Bytes of the image as prepared.
-        record_id: Decides, with seed and epoch, what the augmentation draws.
-        epoch: Training epoch; None gives the deterministic view of evaluation.
-
-    Returns:
-        uint8 RGB (image_px, image_px, 3).
-
-    Raises:
-        DataError: The stored bytes cannot be decoded any more.
-    """
-    try:
-        image_HWC = decode_stored(np.frombuffer(stored, np.uint8))
-    except RecordRejected as problem:
-        raise DataError(
-            f"record {record_id} was prepared but cannot be decoded any more ({problem}); its "
-            "shard is damaged: delete the prepared data set and run prepare again"
-        ) from problem
-    if epoch is None:
-        return to_input(image_HWC, image_px=view.image_px, geometry=view.geometry)
-    augment = _augmenter(view.augment.model_dump_json(), view.image_px, view.geometry)
-    return augment(image_HWC, augment_seed(view.seed, epoch, record_id))
-
-
-@lru_cache(maxsize=4)
-def _augmenter(augment_json: str, image_px: int, geometry: Geometry) -> Augmenter:
-    # Built once per worker process: the first build imports albumentations, 1.5 s.
-    config = AugmentConfig.model_validate_json(augment_json)
-    return build_augmenter(config, image_px=image_px, geometry=geometry)
 
 
 class FeedReader:
@@ -372,6 +313,7 @@ class FeedReader:
 
 def _batches_of(block: dict[str, npt.NDArray[Any]]) -> Iterator[Batch]:
     """Cut a block, which holds whole steps of one segment, into its steps; without copying."""
+    names = [name.removeprefix(_INPUT) for name in block if name.startswith(_INPUT)]
     steps, starts = np.unique(block["step"], return_index=True)
     ends = [*starts[1:].tolist(), len(block["step"])]
     for step, start, end in zip(steps.tolist(), starts.tolist(), ends, strict=True):
@@ -380,8 +322,8 @@ def _batches_of(block: dict[str, npt.NDArray[Any]]) -> Iterator[Batch]:
             epoch=int(block["epoch"][start]),
             training=bool(block["training"][start]),
             step=step,
-            images_BHWC=block["image"][rows],
-            labels_B=block["label"][rows],
+            inputs={name: block[f"{_INPUT}{name}"][rows] for name in names},
+            targets_B=block["target"][rows],
             weights_B=block["weight"][rows],
             record_ids=block["record_id"][rows],
             global_rows=0,

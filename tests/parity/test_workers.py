@@ -21,8 +21,8 @@ def test_two_workers_equal_one_with_the_double_batch_and_a_seed_repeats_bitwise(
     assert two.digests[0] == two.digests[1], "both ranks end with the same parameters"
     for name, parameter in one.parameters.items():
         torch.testing.assert_close(two.parameters[name], parameter, rtol=0, atol=1e-5)
-    # 1,272 training records in steps of 64: 19 full ones and one of 56, kept.
-    assert [row["images"] for row in two.trained.history] == [1272.0, 1272.0]
+    # 1,260 training records in steps of 64: 19 full ones and one of 44, kept.
+    assert [row["records"] for row in two.trained.history] == [1260.0, 1260.0]
     assert two.trained.history[0]["global_step"] == 20
     for row_one, row_two in zip(one.trained.history, two.trained.history, strict=True):
         assert row_two["train_loss"] == pytest.approx(row_one["train_loss"], abs=1e-5)

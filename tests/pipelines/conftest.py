@@ -6,28 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
 from components.images.inspect import CleanConfig
-from components.images.prepare import (
-    IMAGE_COLUMNS,
-    SUM_COLUMNS,
-    build_prepare,
-    fit_from_totals,
-)
+from components.images.prepare import IMAGE_COLUMNS, build_prepare
+from components.images.shards import SHARD_SCHEMA, fit_from_files, write_sums
 from components.images.store import StoreConfig
 from components.records.accounting import Accounting
-from components.records.manifest import SHARD_SCHEMA, Lineage, Manifest, write_manifest
-from components.records.sources import RawRecord
-from components.records.split import SPLITS
-from components.records.staging import MergeTask, SplitRule, merge_range, stage_chunk
+from components.records.manifest import Lineage, Manifest, transform_hash, write_manifest
+from components.records.merging import MergeResult, MergeSettings, MergeTask, merge_range
+from components.records.reasons import Reason
+from components.records.split import SPLITS, SplitRule
+from components.records.staging import stage_records
+from components.sources.record import RawRecord
 
 NUM_RECORDS = 90
 ROW_GROUP_ROWS = 8
 CLASSES = ["even", "odd"]
-_TYPES = {"string": pa.string(), "binary": pa.binary(), "int32": pa.int32()}
 
 
 @dataclass(frozen=True)
@@ -42,40 +38,36 @@ class SmallDataset:
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> SmallDataset:
     """90 noise pictures of 12 x 10 px in two classes, train, val and test, in several shards."""
     folder = tmp_path_factory.mktemp("dataset")
-    staged = folder / "staged.parquet"
-    stage_chunk(
+    staged = stage_records(
         (RawRecord(f"{CLASSES[n % 2]}/{n}.png", CLASSES[n % 2], None, _png(n)) for n in range(90)),
         build_prepare(CleanConfig(), StoreConfig()),
         schema=IMAGE_COLUMNS,
-        staged_path=staged,
-        quarantine_path=folder / "quarantine.parquet",
+        policy={},
+        folder=folder,
+        name="all",
     )
-    results = [
-        merge_range(
-            MergeTask(number, 2, (staged,), folder),
-            SplitRule(seed=0, val=0.2, test=0.1),
-            classes=CLASSES,
-            schema=pa.schema({name: _TYPES[kind] for name, kind in SHARD_SCHEMA.items()}),
-            sum_columns=SUM_COLUMNS,
-            row_group_rows=ROW_GROUP_ROWS,
-        )
-        for number in range(2)
-    ]
-    staged.unlink()
-    sums: Counter[str] = Counter()
-    for result in results:
-        sums.update(result.train_sums)
-    transform = fit_from_totals(sums)
-    shards = [shard for result in results for shard in result.shards]
+    files = tuple(folder / "staged" / part for part in staged.parts)
+    settings = MergeSettings(
+        rule=SplitRule(seed=0, val=0.2, test=0.1),
+        schema=SHARD_SCHEMA,
+        classes=tuple(CLASSES),
+        conflict=Reason.LABEL_CONFLICT,
+        policy={},
+        row_group_rows=ROW_GROUP_ROWS,
+        fit=write_sums,
+    )
+    merged = MergeResult(counts={split: Counter() for split in SPLITS})
+    for number in range(2):
+        merged.add(merge_range(MergeTask(number, 2, files, folder), settings))
+    transform = fit_from_files((folder / "statistics").glob("*.json")).model_dump(mode="json")
     manifest = Manifest(
+        modality="images",
         fingerprint="0" * 64,
         created_utc="2026-01-01T00:00:00+00:00",
-        shard_schema=SHARD_SCHEMA,
+        shard_schema={field.name: str(field.type) for field in SHARD_SCHEMA},
         classes=CLASSES,
-        counts={
-            split: {name: sum(r.counts[split][name] for r in results) for name in CLASSES}
-            for split in SPLITS
-        },
+        counts={split: merged.counts[split].total() for split in SPLITS},
+        class_counts={split: dict(merged.counts[split]) for split in SPLITS},
         accounting=Accounting(
             read=NUM_RECORDS,
             prepared=NUM_RECORDS,
@@ -83,11 +75,12 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> SmallDataset:
             duplicates=0,
             quarantined_by_reason={},
         ),
+        findings={},
         transform=transform,
-        transform_hash=transform.hash,
+        transform_hash=transform_hash(transform),
         row_group_rows=ROW_GROUP_ROWS,
-        mean_image_bytes=sum(result.image_bytes for result in results) / NUM_RECORDS,
-        shards=sorted(shards, key=lambda shard: (SPLITS.index(shard.split), shard.path)),
+        mean_record_bytes=sum(shard.num_bytes for shard in merged.shards) / NUM_RECORDS,
+        shards=sorted(merged.shards, key=lambda shard: (SPLITS.index(shard.split), shard.path)),
         lineage=Lineage(
             source="noise",
             source_format="folders",

@@ -19,19 +19,14 @@ from components.images.geometry import to_input
 from components.records.epoch_plan import Position, Segment, ShardLayout
 from components.records.manifest import Manifest, read_manifest
 from components.records.split import SPLITS, Split
+from components.tasks.image_view import ImageView, picture
 from components.training.batch import Batch
 from pipelines.streams import feed as feed_module
-from pipelines.streams.feed import (
-    FeedPlan,
-    FeedReader,
-    ImageView,
-    picture,
-    read_feed_task,
-    shard_layout,
-)
+from pipelines.streams.feed import FeedPlan, FeedReader, read_feed_task, shard_layout
 from tests.pipelines.conftest import SmallDataset
 
 SEED = 11
+IMAGE = "input/image"
 VIEW = ImageView(
     16,
     "crop",
@@ -81,7 +76,7 @@ def block(table: pa.Table) -> Block:
     """As Ray Data gives it to the reader with batch_format numpy."""
     columns = {name: table.column(name).combine_chunks() for name in table.column_names}
     return {
-        name: column.to_numpy_ndarray() if name == "image" else column.to_numpy(False)
+        name: column.to_numpy_ndarray() if name == IMAGE else column.to_numpy(False)
         for name, column in columns.items()
     }
 
@@ -97,7 +92,7 @@ def pictures(plan: FeedPlan, segment: Segment, world_size: int) -> dict[str, byt
     found: dict[str, bytes] = {}
     for rows in map(block, tables(plan, segment, world_size)):
         for identity, image, weight in zip(
-            rows["record_id"], rows["image"], rows["weight"], strict=True
+            rows["record_id"], rows[IMAGE], rows["weight"], strict=True
         ):
             if weight:
                 assert identity not in found
@@ -143,9 +138,9 @@ def test_rows_carry_their_own_label_and_place(
         steps = range(task.first_step, task.first_step + task.num_steps)
         assert sorted(set(rows["step"])) == list(steps)
         labels = [stored[identity]["label"] for identity in rows["record_id"]]
-        assert rows["label"].tolist() == labels
-        assert (rows["image"].dtype, rows["image"].shape[1:]) == (np.uint8, (16, 16, 3))
-        assert (rows["label"].dtype, rows["weight"].dtype) == (np.int64, np.float32)
+        assert rows["target"].tolist() == labels
+        assert (rows[IMAGE].dtype, rows[IMAGE].shape[1:]) == (np.uint8, (16, 16, 3))
+        assert (rows["target"].dtype, rows["weight"].dtype) == (np.int64, np.float32)
 
 
 def test_pictures_are_a_function_of_seed_epoch_and_record(
@@ -305,8 +300,8 @@ def test_a_reader_gives_every_step_in_order(plan: FeedPlan, world_size: int) -> 
         assert [(b.epoch, b.training, b.step, b.global_rows) for b in found] == expected
         assert announced == [Position(0, 0, 0)]
         for batch in found:
-            rows = len(batch.images_BHWC)
-            assert rows == len(batch.labels_B) == len(batch.weights_B) == len(batch.record_ids)
+            rows = len(batch.inputs["image"])
+            assert rows == len(batch.targets_B) == len(batch.weights_B) == len(batch.record_ids)
 
 
 def test_weights_of_all_ranks_add_up_to_the_global_rows(plan: FeedPlan) -> None:
@@ -343,7 +338,7 @@ def test_a_stream_started_early_is_the_same_stream(plan: FeedPlan) -> None:
     for one, other in zip(early, late, strict=True):
         assert (one.epoch, one.training, one.step) == (other.epoch, other.training, other.step)
         assert (one.record_ids == other.record_ids).all()
-        assert (one.images_BHWC == other.images_BHWC).all()
+        assert (one.inputs["image"] == other.inputs["image"]).all()
 
 
 def test_an_error_of_a_stream_started_early_is_told_when_it_is_read(plan: FeedPlan) -> None:

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from components.errors import RecipeError
 from components.models.stages import check_stages
+from pipelines.modality import require_target
 from pipelines.recipe import (
-    Recipe,
+    ImageRecipe,
+    TableClassificationRecipe,
+    TableRegressionRecipe,
     load_recipe,
     recipe_fingerprint,
     recipe_schema,
@@ -51,8 +54,13 @@ def test_shipped_recipes_load_and_come_back_equal_from_their_resolved_yaml(
     assert load_recipe(write(tmp_path, resolved_yaml(recipe))) == recipe
 
 
-def test_the_shipped_recipes_are_the_two_of_the_readme() -> None:
-    assert shipped_recipes() == ["digits", "images"]
+def test_the_shipped_recipes_are_those_of_the_readme() -> None:
+    tables = ["adult", "housing", "penguins", "table", "weather"]
+    assert shipped_recipes() == sorted(["digits", "images", *tables])
+    tasks = {name: load_recipe(name).task for name in shipped_recipes()}
+    assert tasks["digits"] == tasks["images"] == "image_classification"
+    assert {tasks[name] for name in ("adult", "penguins", "table")} == {"tabular_classification"}
+    assert {tasks[name] for name in ("housing", "weather")} == {"tabular_regression"}
     assert load_recipe("digits").data.source.path == "builtin:digits"
     assert load_recipe("digits").input.image_px == 16
     assert load_recipe("images").input.image_px == 224
@@ -67,7 +75,9 @@ def test_shipped_recipes_mean_the_same_to_a_reader_of_yaml_1_1() -> None:
 def test_resolved_yaml_is_complete_and_stable(small: str) -> None:
     resolved = resolved_yaml(load_recipe(small))
     values = yaml.safe_load(resolved)
-    assert list(values) == list(Recipe.model_fields)
+    assert sorted(values) == sorted(ImageRecipe.model_fields)
+    assert list(values)[:4] == ["name", "task", "seed", "output"]
+    assert list(values)[-4:] == ["model", "train", "tracking", "cluster"]
     assert values["train"]["optimizer"]["name"] == "sgd"
     assert values["data"]["store"]["short_side_px"] is None
     assert resolved == resolved_yaml(load_recipe(small))
@@ -231,7 +241,8 @@ def test_tags_cannot_make_objects(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_names_the_shipped_recipes_nearest_first(tmp_path: Path) -> None:
     assert refusal("imags") == [
-        "recipe imags: no such file; the shipped recipes are images, digits"
+        "recipe imags: no such file; the shipped recipes are images, adult, digits, housing, "
+        "penguins, table, weather"
     ]
     assert "no such file" in refusal(str(tmp_path / "digits"))[0]
     assert refusal(str(tmp_path))[0].endswith("cannot be read: Is a directory")
@@ -322,14 +333,95 @@ def test_the_schema_describes_every_setting() -> None:
     schema = json.loads(json.dumps(recipe_schema()))
     undocumented = [
         f"{title}.{name}"
-        for title, part in [("Recipe", schema), *schema["$defs"].items()]
+        for title, part in schema["$defs"].items()
         for name, setting in part.get("properties", {}).items()
         if not setting.get("description")
     ]
     assert undocumented == []
-    assert schema["additionalProperties"] is False
-    assert schema["properties"]["seed"]["minimum"] == 0
+    kinds = [part["$ref"].rpartition("/")[2] for part in schema["oneOf"]]
+    assert kinds == ["ImageRecipe", "TableClassificationRecipe", "TableRegressionRecipe"]
+    parts = [schema["$defs"][kind] for kind in kinds]
+    assert all(part["additionalProperties"] is False for part in parts)
+    # Who names no task means pictures, and nothing else can be meant.
+    assert ["task" in part["required"] for part in parts] == [False, True, True]
+    assert parts[0]["properties"]["seed"]["minimum"] == 0
     assert "anyOf" in schema["$defs"]["TransformConfig"]
+
+
+# Tables
+
+TABLE = "name: t\ntask: tabular_classification\ndata:\n  source: {path: t.csv}\n  target: y\n"
+
+
+def test_the_task_decides_the_kind_of_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, TABLE))
+    assert isinstance(recipe, TableClassificationRecipe)
+    assert (recipe.model.name, recipe.train.monitor) == ("mlp", "accuracy")
+    regression = load_recipe(write(tmp_path, TABLE), ["task=tabular_regression"])
+    assert isinstance(regression, TableRegressionRecipe)
+    assert (regression.train.monitor, regression.train.loss) == ("rmse", "mse")
+    assert recipe_fingerprint(recipe) != recipe_fingerprint(regression)
+    for kept in (recipe, regression):
+        assert load_recipe(write(tmp_path, resolved_yaml(kept))) == kept
+    assert isinstance(load_recipe(write(tmp_path, SMALL + "task:\n")), ImageRecipe)
+
+
+def test_another_task_drops_what_the_file_said_for_the_old_one(tmp_path: Path) -> None:
+    file = write(tmp_path, TABLE + "train: {epochs: 3, label_smoothing: 0.1}\n")
+    regression = load_recipe(file, ["task=tabular_regression"])
+    assert regression.train.epochs == 3
+    lines = refusal(file, "task=tabular_regression", "train.label_smoothing=0.2")
+    assert lines == [
+        "override 'train.label_smoothing=0.2': train.label_smoothing is not a setting of train, "
+        "which takes epochs, batch_size, last_batch, shuffle_lanes, optimizer, schedule, "
+        "max_grad_norm, monitor, max_failures, loss, huber_delta"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["task=tabular"], "task = 'tabular': must be one of image_classification, tabular_"),
+        (["task=tabular_regresion"], "did you mean tabular_regression?"),
+        (["task=7"], "task = 7: must be one of"),
+        (["train.monitor=rmse"], "train.monitor = 'rmse': must be 'loss', 'accuracy' or 'f1_mac"),
+        (["model.name=convnet"], "model.name = 'convnet': must be 'linear' or 'mlp'"),
+        (["model.hiden=[3]"], "model.hiden is not a setting of model 'mlp'; did you mean model.hi"),
+        (["data.columns.age.kind=numbr"], "data.columns.age.kind = 'numbr': must be 'integer', "),
+        (["data.columns.age.kid=number"], "not a setting of data.columns.age; did you mean data."),
+        (["data.columns.age.outliers.metod=iqr"], "did you mean data.columns.age.outliers.method?"),
+        (["augment.policy=none"], "augment is not a setting of a recipe"),
+        (["data.clean.policy.missing_valu=keep"], "missing_valu"),
+        (["data.split.val=0"], "data.split.val = 0: train.monitor = 'accuracy' is measured on"),
+        (["data.columns.y.kind=text"], "data.columns.y.kind = 'text': tabular_classification pred"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_table_recipe_has_one_line(
+    tmp_path: Path, overrides: list[str], line: str
+) -> None:
+    lines = refusal(write(tmp_path, TABLE), *overrides)
+    assert len(lines) == 1
+    assert line in lines[0]
+
+
+def test_columns_are_settings_by_free_names(tmp_path: Path) -> None:
+    columns = "  columns:\n    a b: {kind: number}\n    odd.name: {missing: [x], kin: 1}\n"
+    assert refusal(write(tmp_path, TABLE + columns)) == [
+        "recipe small.yaml, line 8: data.columns.odd.name.kin is not a setting of "
+        "data.columns.odd.name; did you mean data.columns.odd.name.kind?"
+    ]
+    recipe = load_recipe(write(tmp_path, TABLE + columns.replace(", kin: 1", "")))
+    assert isinstance(recipe, TableClassificationRecipe)
+    assert recipe.data.columns["a b"].kind == "number"
+    assert recipe.data.columns["odd.name"].missing == ("x",)
+
+
+def test_prepare_needs_no_target_and_train_says_what_to_set(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, TABLE), ["data.target=null"])
+    with pytest.raises(RecipeError, match=r"recipe t: data.target is not set; name the column"):
+        require_target(recipe)
+    require_target(load_recipe(write(tmp_path, TABLE)))
+    require_target(load_recipe(write(tmp_path, SMALL)))
 
 
 @pytest.mark.processes
