@@ -1,0 +1,1 @@
+"""Where records come from: what a source holds, listed in bounded pieces, and how each is read."""
