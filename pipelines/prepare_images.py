@@ -11,7 +11,7 @@ from components.images.fit import FittedTransform
 from components.images.inspect import CleanConfig
 from components.images.prepare import IMAGE_COLUMNS, build_prepare
 from components.images.shards import SHARD_SCHEMA, fit_from_files, write_sums
-from components.images.similarity import are_near, band_key_matrix
+from components.images.similarity import band_key_matrix, near_pairs
 from components.records.files import public_path
 from components.records.findings import findings_table
 from components.records.fingerprint import prepare_code_sha256, prepare_versions
@@ -47,6 +47,7 @@ from pipelines.shards import (
 from pipelines.stages import Stage, open_stage, run_stage
 
 _PAIRS_PER_PARTITION = 250_000
+_MIN_PARTITIONS = 2  # they are compared side by side, even where one would hold them all
 
 
 def prepare_images(
@@ -178,9 +179,9 @@ def _stage_chunk(
 def _with_related(staged: Staged, clean: CleanConfig, num_records: int) -> Staged:
     """Look for near duplicates, one partition of their keys at a time."""
     folder = staged.stage.folder
-    count = max(1, math.ceil(num_records / _PAIRS_PER_PARTITION))
+    count = max(_MIN_PARTITIONS, math.ceil(num_records / _PAIRS_PER_PARTITION))
     tasks = {f"{n:05d}": PairTask(n, count, staged.files, folder) for n in range(count)}
-    near = partial(are_near, max_distance=clean.near_distance)
+    near = partial(near_pairs, max_distance=clean.near_distance)
     find = partial(_find_pairs, similarity=Similarity(band_key_matrix, near))
     if not sum(run_stage(staged.stage, "FindNearDuplicates", find, tasks, int)):
         return staged

@@ -543,7 +543,7 @@ def _statistics(stage: Stage) -> TableStatistics:
     """The statistics of all ranges of train, added up in the order of the ranges."""
     paths = sorted((stage.folder / "statistics").glob("*.json"))
     return TableStatistics.sum(
-        [TableStatistics.model_validate_json(path.read_bytes()) for path in paths]
+        TableStatistics.model_validate_json(path.read_bytes()) for path in paths
     )
 
 

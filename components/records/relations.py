@@ -41,11 +41,12 @@ class Similarity:
     Attributes:
         band_keys: Similarity hashes of N records -> keys (N, K); near duplicates share one, most
             likely.
-        are_near: Whether two hashes are those of near duplicates.
+        are_near: Hashes of one side of P pairs, and of the other -> whether they are near
+            duplicates, bool (P,).
     """
 
     band_keys: Callable[[Sequence[bytes]], npt.NDArray[np.int64]]
-    are_near: Callable[[bytes, bytes], bool]
+    are_near: Callable[[Sequence[bytes], Sequence[bytes]], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,13 @@ def find_pairs(task: PairTask, similarity: Similarity) -> int:
     frame = frame.drop_nulls().unique("record_id").sort("record_id")
     hashes = frame["similarity_hash"].to_list()
     ids = frame["record_id"].to_list()
+    pairs = sorted(_candidates(hashes, task, similarity))
+    sides = ([hashes[pair[side]] for pair in pairs] for side in (0, 1))
+    near = similarity.are_near(*sides).tolist()
     found = [
         {"one": ids[one], "other": ids[other]}
-        for one, other in sorted(_candidates(hashes, task, similarity))
-        if similarity.are_near(hashes[one], hashes[other])
+        for (one, other), is_near in zip(pairs, near, strict=True)
+        if is_near
     ]
     with atomic_path(task.output) as partial:
         pq.write_table(pa.Table.from_pylist(found, _PAIRS_SCHEMA), partial)

@@ -1,6 +1,7 @@
 """Statistics of the train split of a table: one pass per chunk for all columns, then added up."""
 
-from functools import cached_property, reduce
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
@@ -223,15 +224,18 @@ class TableStatistics(Config):
         )
 
     @classmethod
-    def sum(cls, parts: list["TableStatistics"]) -> "TableStatistics":
-        """Add up the chunks' statistics in the order given.
+    def sum(cls, parts: Iterable["TableStatistics"]) -> "TableStatistics":
+        """Add up the chunks' statistics in the order given, one at a time.
 
         Raises:
             DataError: There is none.
         """
-        if not parts:
+        total: TableStatistics | None = None
+        for part in parts:
+            total = part if total is None else total + part
+        if total is None:
             raise DataError("no rows to fit on: the train split has 0 records; add data")
-        return reduce(lambda one, other: one + other, parts)
+        return total
 
     def measured(self, measure: Measure) -> tuple[int, float, float, float, float]:
         """Count, mean, standard deviation (ddof 0), minimum and maximum of a number."""

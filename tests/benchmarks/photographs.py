@@ -17,8 +17,9 @@ def write_photographs(source: Path, folder: Path, num_files: int) -> int:
         num_files: How many are wanted.
     """
     originals = sorted(source.rglob("*.jpg"))
-    wanted = [(form, path) for form in range(_NUM_FORMS) for path in originals][:num_files]
-    for form, path in wanted:
+    every = max(1, len(originals) // num_files)
+    wanted = [(form, path) for form in range(_NUM_FORMS) for path in originals[::every]]
+    for form, path in wanted[:num_files]:
         (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
         image_HWC = cv2.imread(str(path))
         assert image_HWC is not None, path
@@ -30,4 +31,4 @@ def write_photographs(source: Path, folder: Path, num_files: int) -> int:
             image_HWC = cv2.transpose(image_HWC)
         target = folder / path.parent.name / f"{path.stem}-{form}.jpg"
         assert cv2.imwrite(str(target), image_HWC, _QUALITY)
-    return len(wanted)
+    return len(wanted[:num_files])

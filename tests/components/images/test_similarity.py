@@ -19,6 +19,7 @@ from components.images.similarity import (
     distance,
     find_pairs,
     groups,
+    near_pairs,
     similarity_hash,
 )
 
@@ -109,6 +110,18 @@ def test_pictures_without_contrast_or_size_are_not_searched() -> None:
     assert similarity_hash(np.full((300, 300, 3), 77, np.uint8)) is None
     assert similarity_hash(photo()[:31]) is None
     assert similarity_hash(photo()[:32]) is not None
+
+
+def test_many_pairs_at_once_are_judged_as_each_alone() -> None:
+    pictures = [photo(), np.ascontiguousarray(load_sample_image("flower.jpg"))]
+    copies = [change(image) for image in pictures for change in COPIES.values()]
+    hashes = [described(image) for image in [*pictures, *copies]]
+    pairs = [(left, right) for left in hashes for right in hashes]
+    alone = [are_near(left, right) for left, right in pairs]
+    assert len(pairs) > 300 and 0.2 < sum(alone) / len(alone) < 0.8
+    left, right = ([pair[side] for pair in pairs] for side in (0, 1))
+    assert near_pairs(left, right).tolist() == alone
+    assert near_pairs([], []).tolist() == []
 
 
 def test_pairs_of_a_bucket_are_those_that_comparing_each_finds() -> None:

@@ -25,8 +25,9 @@ def keys(values: Sequence[bytes]) -> npt.NDArray[np.int64]:
     return np.stack([numbers // 2, (numbers + 1) // 2 + 1000], axis=1)
 
 
-def near(one: bytes, other: bytes) -> bool:
-    return abs(int(one) - int(other)) <= 1
+def near(one: Sequence[bytes], other: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+    pairs = zip(one, other, strict=True)
+    return np.array([abs(int(left) - int(right)) <= 1 for left, right in pairs], bool)
 
 
 def relate(
