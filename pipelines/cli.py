@@ -277,7 +277,7 @@ def _print_prepared(result: dict[str, Any]) -> None:
 
 
 def _print_schema(result: dict[str, Any]) -> None:
-    from components.tables.infer import schema_text
+    from components.tables.inference.infer import schema_text
     from components.tables.schema import TableSchema
 
     for line in schema_text(TableSchema.model_validate(result)):

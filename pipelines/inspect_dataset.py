@@ -16,7 +16,7 @@ from components.records.reasons import REASONS, Reason, Severity
 from components.records.split import SPLITS
 from components.reports.data import FindingCount, ReportData, Sample
 from components.reports.page import render_report
-from components.tables.infer import schema_text
+from components.tables.inference.infer import schema_text
 from components.tables.schema import TableSchema
 from pipelines.folders import shown
 from pipelines.recipe_document import dump_document

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from components.errors import DataError, RecipeError
-from components.images.fit import FittedTransform
+from components.images.fit import ChannelTransform
 from components.models.shapes import ImageShape, InputShape
 from components.records.manifest import Manifest
 from components.tasks.image_classification import ImageClassification
@@ -59,8 +59,8 @@ def build_task(recipe: Recipe, manifest: Manifest, folder: Path) -> Task:
 
 def _table_task(recipe: TableRecipe, manifest: Manifest, folder: Path) -> Task:
     # What reads tables is only loaded for them.
+    from components.tables.fitting.transform import TableTransform
     from components.tables.schema import TableSchema
-    from components.tables.transform import TableTransform
     from components.tasks.tabular_classification import TabularClassification
     from components.tasks.tabular_regression import TabularRegression
 
@@ -80,9 +80,9 @@ def _table_task(recipe: TableRecipe, manifest: Manifest, folder: Path) -> Task:
     )
 
 
-def image_transform(manifest: Manifest) -> FittedTransform:
+def image_transform(manifest: Manifest) -> ChannelTransform:
     """The channel statistics of a data set of pictures."""
-    return FittedTransform.model_validate(manifest.transform)
+    return ChannelTransform.model_validate(manifest.transform)
 
 
 def training_view(recipe: Recipe, task: Task) -> View:

@@ -11,7 +11,7 @@ from components.records.split import Split
 from components.sources.config import SourceConfig
 from components.sources.listing import Listing, list_source
 from components.sources.tables import TableListing, list_tables
-from components.tables.pinned import contradiction
+from components.tables.inference.pinned import contradiction
 from pipelines.builtin import write_digits
 from pipelines.folders import datasets_folder
 from pipelines.prepare_images import prepare_images

@@ -7,15 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from components.errors import DataError
-from components.images.fit import FittedTransform
 from components.images.inspect import CleanConfig
 from components.images.prepare import IMAGE_COLUMNS, build_prepare
 from components.images.shards import SHARD_SCHEMA, fit_from_files, write_sums
 from components.images.similarity import band_key_matrix, near_pairs
-from components.records.files import public_path
 from components.records.findings import findings_table
 from components.records.fingerprint import prepare_code_sha256, prepare_versions
-from components.records.manifest import Manifest, transform_hash
 from components.records.merging import MergeResult, MergeSettings
 from components.records.reasons import Reason
 from components.records.relations import PairTask, Similarity, find_pairs, group_pairs
@@ -33,10 +30,8 @@ from pipelines.shards import (
     PreparedData,
     Progress,
     Staged,
-    accounting_of,
-    lineage,
+    describe,
     merge_all,
-    now_utc,
     publish,
     refuse_large_quarantine,
     require_splits,
@@ -98,8 +93,16 @@ def prepare_images(
         _refuse_unlearnable(recipe, classes, listing.given_splits, merged)
         require_splits(data.split, merged, recipe.seed)
         transform = fit_from_files(sorted((stage.folder / "statistics").glob("*.json")))
-        manifest = _manifest(
-            recipe, listing, fingerprint, staged, merged, classes, settings, transform
+        manifest = describe(
+            recipe,
+            fingerprint=fingerprint,
+            listing_form=listing.format,
+            listing_sha256=listing.sha256,
+            staged=staged,
+            merged=merged,
+            classes=classes,
+            settings=settings,
+            transform=transform,
         )
         return publish(stage, staged, target, manifest)
 
@@ -228,42 +231,3 @@ def _refuse_unlearnable(
                 f"class {name!r} has {count} records and none of them fell into train "
                 f"(seed {recipe.seed}); add records, or set data.split.method=stratified"
             )
-
-
-def _manifest(
-    recipe: ImageRecipe,
-    listing: Listing,
-    fingerprint: str,
-    staged: Staged,
-    merged: MergeResult,
-    classes: list[str],
-    settings: MergeSettings,
-    transform: FittedTransform,
-) -> Manifest:
-    accounting = accounting_of(staged, merged)
-    fitted = transform.model_dump(mode="json")
-    data = recipe.data.model_dump(mode="json")
-    data["source"]["path"] = public_path(recipe.data.source.path)
-    shards = sorted(merged.shards, key=lambda shard: (SPLITS.index(shard.split), shard.path))
-    return Manifest(
-        modality="images",
-        fingerprint=fingerprint,
-        created_utc=now_utc(),
-        shard_schema={field.name: str(field.type) for field in SHARD_SCHEMA},
-        classes=classes,
-        counts={split: merged.counts[split].total() for split in SPLITS},
-        class_counts={
-            split: {name: merged.counts[split][name] for name in classes} for split in SPLITS
-        },
-        accounting=accounting,
-        findings=dict(sorted((staged.total.findings + merged.findings).items())),
-        transform=fitted,
-        transform_hash=transform_hash(fitted),
-        row_group_rows=settings.row_group_rows,
-        mean_record_bytes=sum(shard.num_bytes for shard in shards) / accounting.prepared,
-        shards=shards,
-        lineage=lineage(
-            recipe.data.source.path, listing.format, listing.sha256, listing.num_records
-        ),
-        recipe_data=data,
-    )

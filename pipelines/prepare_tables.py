@@ -1,6 +1,5 @@
 """prepare for tables: read, learn the schema, clean, merge, fit."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +20,7 @@ from components.records.files import (
 )
 from components.records.findings import FINDINGS_SCHEMA, Action, Finding, findings_table
 from components.records.fingerprint import prepare_code_sha256, prepare_versions
-from components.records.manifest import Manifest, transform_hash
-from components.records.merging import MergeResult, MergeSettings
+from components.records.merging import MergeSettings
 from components.records.reasons import Policy, Reason
 from components.records.split import SPLITS, Split
 from components.records.staging import (
@@ -34,25 +32,23 @@ from components.records.staging import (
 )
 from components.sources.classes import refuse_stopped
 from components.sources.tables import TableFile, TableListing
-from components.tables.clean import clean_chunk
+from components.tables.cleaning.clean import clean_chunk
 from components.tables.config import ColumnConfig, TableCleanConfig
-from components.tables.encode_plan import EncodePlan, TableTask, fit_plan
-from components.tables.infer import infer_schema, schema_diff
-from components.tables.ingest import inspect_file, parquet_frames, read_frames
-from components.tables.profile import TableProfile, profile_chunk
+from components.tables.files.ingest import inspect_file, parquet_frames, read_frames
+from components.tables.fitting.encode_plan import EncodePlan, TableTask, fit_plan
+from components.tables.fitting.statistics import TableStatistics
+from components.tables.fitting.transform import fit_transform_from
+from components.tables.inference.infer import infer_schema, schema_diff
+from components.tables.inference.profile import TableProfile, profile_chunk
 from components.tables.rows import RowSettings, marked_columns, shard_schema, staged_rows
 from components.tables.schema import TableSchema, prepared_name, source_name
-from components.tables.statistics import TableStatistics
-from components.tables.transform import TableTransform, fit_transform_from
 from pipelines.recipe import TableRecipe
 from pipelines.shards import (
     PreparedData,
     Progress,
     Staged,
-    accounting_of,
-    lineage,
+    describe,
     merge_all,
-    now_utc,
     publish,
     refuse_large_quarantine,
     require_splits,
@@ -164,8 +160,17 @@ def prepare_tables(
         )
         require_splits(data.split, merged, recipe.seed)
         transform = fit_transform_from(encode, _statistics(stage))
-        manifest = _manifest(
-            recipe, listing, fingerprint, staged, merged, classes, schema, transform, settings
+        manifest = describe(
+            recipe,
+            fingerprint=fingerprint,
+            listing_form=listing.form,
+            listing_sha256=listing.sha256,
+            staged=staged,
+            merged=merged,
+            classes=classes,
+            settings=settings,
+            transform=transform,
+            table_schema=schema,
         )
         return publish(stage, staged, target, manifest)
 
@@ -544,43 +549,4 @@ def _statistics(stage: Stage) -> TableStatistics:
     paths = sorted((stage.folder / "statistics").glob("*.json"))
     return TableStatistics.sum(
         TableStatistics.model_validate_json(path.read_bytes()) for path in paths
-    )
-
-
-def _manifest(
-    recipe: TableRecipe,
-    listing: TableListing,
-    fingerprint: str,
-    staged: Staged,
-    merged: MergeResult,
-    classes: list[str],
-    schema: TableSchema,
-    transform: TableTransform,
-    settings: MergeSettings,
-) -> Manifest:
-    accounting = accounting_of(staged, merged)
-    fitted = json.loads(transform.to_json())
-    data = recipe.data.model_dump(mode="json")
-    data["source"]["path"] = public_path(recipe.data.source.path)
-    shards = sorted(merged.shards, key=lambda shard: (SPLITS.index(shard.split), shard.path))
-    by_class = {split: {c: merged.counts[split][c] for c in classes} for split in SPLITS}
-    return Manifest(
-        modality="tables",
-        fingerprint=fingerprint,
-        created_utc=now_utc(),
-        shard_schema={field.name: str(field.type) for field in settings.schema},
-        classes=classes,
-        counts={split: merged.counts[split].total() for split in SPLITS},
-        class_counts=by_class if classes else {},
-        accounting=accounting,
-        findings=dict(sorted((staged.total.findings + merged.findings).items())),
-        transform=fitted,
-        transform_hash=transform_hash(fitted),
-        table_schema=schema.model_dump(mode="json"),
-        target=recipe.data.target,
-        row_group_rows=settings.row_group_rows,
-        mean_record_bytes=sum(shard.num_bytes for shard in shards) / accounting.prepared,
-        shards=shards,
-        lineage=lineage(recipe.data.source.path, listing.form, listing.sha256, staged.total.read),
-        recipe_data=data,
     )

@@ -23,7 +23,7 @@ from components.records.shards import ShardConfig
 from components.records.split import SplitConfig
 from components.sources.config import SourceConfig, TableSourceConfig
 from components.tables.config import ColumnConfig, TableCleanConfig
-from components.tables.encode_plan import EncodeConfig
+from components.tables.fitting.encode_plan import EncodeConfig
 from components.tasks.names import TaskName
 from components.tracking.config import TrackingConfig
 from components.training.config import (

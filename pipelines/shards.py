@@ -15,10 +15,13 @@ from components.records.accounting import Accounting, by_reason_text
 from components.records.cuts import class_cuts, time_cuts
 from components.records.files import public_path, storage_errors
 from components.records.fingerprint import prepare_code_sha256, prepare_versions
+from components.records.fitted import FittedTransform
 from components.records.manifest import MANIFEST_NAME, Lineage, Manifest, write_manifest
 from components.records.merging import MergeResult, MergeSettings, MergeTask, merge_range
 from components.records.split import SPLITS, Cut, Split, SplitConfig, SplitRule
 from components.records.staging import ChunkResult
+from components.tables.schema import TableSchema
+from pipelines.recipe import ImageRecipe, TableRecipe
 from pipelines.stages import Stage, run_stage
 
 Progress = Callable[[str, int, int], None]
@@ -198,21 +201,52 @@ def require_splits(config: SplitConfig, merged: MergeResult, seed: int) -> None:
             )
 
 
-def lineage(source: str, source_format: str, listing_sha256: str, num_inputs: int) -> Lineage:
-    """Where a data set comes from."""
-    return Lineage(
-        source=public_path(source),
-        source_format=source_format,
-        listing_sha256=listing_sha256,
-        num_inputs=num_inputs,
-        code_sha256=prepare_code_sha256(),
-        versions=prepare_versions(),
+def describe(
+    recipe: ImageRecipe | TableRecipe,
+    *,
+    fingerprint: str,
+    listing_form: str,
+    listing_sha256: str,
+    staged: Staged,
+    merged: MergeResult,
+    classes: list[str],
+    settings: MergeSettings,
+    transform: FittedTransform,
+    table_schema: TableSchema | None = None,
+) -> Manifest:
+    """What was prepared, from what, and how the books close."""
+    accounting = accounting_of(staged, merged)
+    data = recipe.data.model_dump(mode="json")
+    data["source"]["path"] = public_path(recipe.data.source.path)
+    shards = sorted(merged.shards, key=lambda shard: (SPLITS.index(shard.split), shard.path))
+    by_class = {split: {name: merged.counts[split][name] for name in classes} for split in SPLITS}
+    return Manifest(
+        modality="images" if isinstance(recipe, ImageRecipe) else "tables",
+        fingerprint=fingerprint,
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        shard_schema={field.name: str(field.type) for field in settings.schema},
+        classes=classes,
+        counts={split: merged.counts[split].total() for split in SPLITS},
+        class_counts=by_class if classes else {},
+        accounting=accounting,
+        findings=dict(sorted((staged.total.findings + merged.findings).items())),
+        transform=transform.model_dump(mode="json"),
+        transform_hash=transform.hash,
+        table_schema=None if table_schema is None else table_schema.model_dump(mode="json"),
+        target=None if isinstance(recipe, ImageRecipe) else recipe.data.target,
+        row_group_rows=settings.row_group_rows,
+        mean_record_bytes=sum(shard.num_bytes for shard in shards) / accounting.prepared,
+        shards=shards,
+        lineage=Lineage(
+            source=public_path(recipe.data.source.path),
+            source_format=listing_form,
+            listing_sha256=listing_sha256,
+            num_inputs=staged.total.read,
+            code_sha256=prepare_code_sha256(),
+            versions=prepare_versions(),
+        ),
+        recipe_data=data,
     )
-
-
-def now_utc() -> str:
-    """The time, to the second, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def publish(stage: Stage, staged: Staged, target: Path, manifest: Manifest) -> PreparedData:

@@ -1,7 +1,5 @@
 """Channel mean and standard deviation: exact sums that add up in any order, and what they give."""
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -11,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from components.config import Config
 from components.errors import DataError
+from components.records.fitted import FittedTransform
 
 Triple = tuple[int, int, int]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -66,8 +64,8 @@ def channel_sums(image_HWC: npt.NDArray[np.uint8]) -> ChannelSums:
     )
 
 
-class FittedTransform(Config):
-    """The normalization fitted on the train split; travels in the manifest and the model package.
+class ChannelTransform(FittedTransform):
+    """The normalization of pictures fitted on the train split.
 
     Applied on the device as (image / 255 - mean) / std.
     """
@@ -80,26 +78,8 @@ class FittedTransform(Config):
     num_pixels: int = Field(ge=1)
     """Pixels of the train split that it was fitted on."""
 
-    @property
-    def hash(self) -> str:
-        """16 hex digits (SHA-256 of `to_json`) that name this transform."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
-    def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, floats in full precision."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read back what `to_json` wrote, bit for bit.
-
-        Raises:
-            pydantic.ValidationError: The text is no fitted transform.
-        """
-        return cls.model_validate_json(text)
-
-
-def fit_channels(sums: ChannelSums) -> FittedTransform:
+def fit_channels(sums: ChannelSums) -> ChannelTransform:
     """Mean and standard deviation (ddof 0) per channel from the sums over the train split.
 
     Equals `numpy.mean` and `numpy.std` over all pixels to 1e-12; the variance is computed in
@@ -117,7 +97,7 @@ def fit_channels(sums: ChannelSums) -> FittedTransform:
         _mean_std(sums.num_pixels, total, squares)
         for total, squares in zip(sums.sums, sums.sums_of_squares, strict=True)
     ]
-    return FittedTransform(
+    return ChannelTransform(
         mean=(stats[0][0], stats[1][0], stats[2][0]),
         std=(stats[0][1], stats[1][1], stats[2][1]),
         num_pixels=sums.num_pixels,

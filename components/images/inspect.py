@@ -119,11 +119,7 @@ class CleanConfig(Config):
 
     @model_validator(mode="after")
     def _policy_fits(self) -> Self:
-        foreign = [reason.value for reason in self.policy if reason not in IMAGE_REASONS]
-        if foreign:
-            known = ", ".join(sorted(reason.value for reason in IMAGE_REASONS))
-            raise ValueError(f"policy: {', '.join(foreign)} is not found in images; use {known}")
-        checked_policy(self.policy)
+        checked_policy(self.policy, IMAGE_REASONS, "images")
         return self
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.images.decode import ImageArray, decode_canonical
-from components.images.fit import ChannelSums, FittedTransform, channel_sums, fit_channels
+from components.images.fit import ChannelSums, ChannelTransform, channel_sums, fit_channels
 from components.images.inspect import (
     CleanConfig,
     enforce,
@@ -102,7 +102,7 @@ def pixel_hash(image_HWC: ImageArray) -> str:
     return digest.hexdigest()[:32]
 
 
-def fit_from_totals(totals: Mapping[str, int]) -> FittedTransform:
+def fit_from_totals(totals: Mapping[str, int]) -> ChannelTransform:
     """Fit mean and standard deviation from the totals of `SUM_COLUMNS` over the train split."""
     count, *values = (totals[name] for name in SUM_COLUMNS)
     red, green, blue, *squares = values

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from components.images.fit import FittedTransform
+from components.images.fit import ChannelTransform
 from components.images.prepare import SUM_COLUMNS, fit_from_totals
 from components.records.files import write_text
 
@@ -32,7 +32,7 @@ def write_sums(rows: pa.Table, path: Path) -> None:
     write_text(path, json.dumps(sums))
 
 
-def fit_from_files(paths: Iterable[Path]) -> FittedTransform:
+def fit_from_files(paths: Iterable[Path]) -> ChannelTransform:
     """Fit mean and standard deviation from the files of `write_sums`."""
     totals: Counter[str] = Counter()
     for path in paths:

@@ -14,7 +14,7 @@ _PREPARE_CODE = (
     "images/[!_]*.py",
     "records/[!_]*.py",
     "sources/[!_]*.py",
-    "tables/[!_]*.py",
+    "tables/**/[!_]*.py",
 )
 _OTHER_CODE = frozenset(
     {
@@ -30,9 +30,13 @@ _PREPARE_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "polars", "py
 
 
 def json_sha256(value: Mapping[str, object]) -> str:
-    """SHA-256 of a JSON value in canonical form (sorted keys, no blanks)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of a JSON value in canonical form."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def canonical_json(value: Mapping[str, object]) -> str:
+    """A JSON value as text in canonical form: sorted keys, no blanks, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def file_sha256(path: Path) -> str:

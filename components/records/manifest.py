@@ -9,7 +9,7 @@ from components.config import Config
 from components.errors import DataError
 from components.records.accounting import Accounting
 from components.records.files import write_text
-from components.records.fingerprint import json_sha256
+from components.records.fitted import transform_hash
 from components.records.split import Split
 
 MANIFEST_NAME = "manifest.json"
@@ -101,11 +101,6 @@ class Manifest(Config):
     def shards_of(self, split: Split) -> list[ShardInfo]:
         """Shards of one split, in order."""
         return [shard for shard in self.shards if shard.split == split]
-
-
-def transform_hash(transform: dict[str, object]) -> str:
-    """16 hex digits that name a fitted transform."""
-    return json_sha256(transform)[:16]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

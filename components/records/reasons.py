@@ -1,6 +1,6 @@
 """What can be wrong with data: one code per reason, how bad it is, what is done, what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -245,12 +245,21 @@ def policy_of(reason: Reason, chosen: Mapping[Reason, Policy]) -> Policy:
     return chosen.get(reason, REASONS[reason].default)
 
 
-def checked_policy(chosen: Mapping[Reason, Policy]) -> None:
-    """Check that every policy is one that makes sense for its reason.
+def checked_policy(chosen: Mapping[Reason, Policy], found: Collection[Reason], where: str) -> None:
+    """Check that every reason occurs in the modality, with a policy that makes sense for it.
+
+    Args:
+        chosen: The recipe's policies.
+        found: Reasons that occur.
+        where: In what, for the message: `images`.
 
     Raises:
-        ValueError: It is not; names those that do.
+        ValueError: One does not; names those that do.
     """
+    foreign = [reason.value for reason in chosen if reason not in found]
+    if foreign:
+        known = ", ".join(sorted(reason.value for reason in found))
+        raise ValueError(f"policy: {', '.join(foreign)} is not found in {where}; use {known}")
     for reason, policy in chosen.items():
         allowed = REASONS[reason].allowed
         if policy not in allowed:

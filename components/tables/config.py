@@ -83,9 +83,5 @@ class TableCleanConfig(Config):
 
     @model_validator(mode="after")
     def _policies_make_sense(self) -> Self:
-        foreign = [reason.value for reason in self.policy if reason not in TABLE_REASONS]
-        if foreign:
-            known = ", ".join(sorted(reason.value for reason in TABLE_REASONS))
-            raise ValueError(f"policy: {', '.join(foreign)} is not found in tables; use {known}")
-        checked_policy(self.policy)
+        checked_policy(self.policy, TABLE_REASONS, "tables")
         return self

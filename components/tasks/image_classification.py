@@ -10,7 +10,7 @@ import torch
 
 from components.images.augment import AugmentConfig
 from components.images.device import to_model_input
-from components.images.fit import FittedTransform
+from components.images.fit import ChannelTransform
 from components.images.geometry import InputConfig
 from components.models.shapes import ImageShape
 from components.tasks.classification import Classification
@@ -31,7 +31,7 @@ class ImageClassification(Classification):
     """
 
     input_config: InputConfig
-    transform: FittedTransform
+    transform: ChannelTransform
     classes: tuple[str, ...]
     label_smoothing: float = 0.0
     name: ClassVar[TaskName] = "image_classification"
@@ -109,6 +109,6 @@ class ImageClassification(Classification):
         """
         return cls(
             input_config=InputConfig.model_validate(files["schema"]["input"]),
-            transform=FittedTransform.model_validate(files["transform"]),
+            transform=ChannelTransform.model_validate(files["transform"]),
             classes=tuple(str(name) for name in files["classes"]),
         )

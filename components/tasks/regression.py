@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from torch.nn import functional as F
 
-from components.tables.scalers import Affine
+from components.tables.fitting.scalers import Affine
 from components.training.regression_metrics import RegressionSums
 
 PREDICTION_COLUMNS = pa.schema(

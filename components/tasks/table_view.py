@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from components.tables.transform import TableTransform
+from components.tables.fitting.transform import TableTransform
 from components.training.batch import Targets
 
 

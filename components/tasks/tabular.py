@@ -11,8 +11,8 @@ import torch
 
 from components.errors import DataError
 from components.models.shapes import TableShape
+from components.tables.fitting.transform import TableTransform
 from components.tables.schema import ColumnSchema, TableSchema
-from components.tables.transform import TableTransform
 from components.tasks.table_view import TableView, encoded
 from components.training.batch import Arrays
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from components.errors import DataError
-from components.tables.columns import ClassTarget
+from components.tables.fitting.columns import ClassTarget
+from components.tables.fitting.transform import TableTransform
 from components.tables.schema import TableSchema
-from components.tables.transform import TableTransform
 from components.tasks.classification import Classification
 from components.tasks.names import TaskName
 from components.tasks.tabular import Tabular, parts_of

@@ -10,10 +10,10 @@ import polars as pl
 import pyarrow as pa
 
 from components.errors import DataError
-from components.tables.columns import NumberTarget
-from components.tables.scalers import Affine
+from components.tables.fitting.columns import NumberTarget
+from components.tables.fitting.scalers import Affine
+from components.tables.fitting.transform import TableTransform
 from components.tables.schema import TableSchema
-from components.tables.transform import TableTransform
 from components.tasks.names import TaskName
 from components.tasks.regression import Regression
 from components.tasks.tabular import Tabular, parts_of

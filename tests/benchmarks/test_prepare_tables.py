@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from components.tables.statistics import Measure, StatisticsSpec, TableStatistics
+from components.tables.fitting.statistics import Measure, StatisticsSpec, TableStatistics
 from tests.benchmarks.measured import Measured, measure
 from tests.benchmarks.trips import write_trips
 

@@ -14,7 +14,8 @@ from components.images.prepare import IMAGE_COLUMNS, build_prepare
 from components.images.shards import SHARD_SCHEMA, fit_from_files, write_sums
 from components.images.store import StoreConfig
 from components.records.accounting import Accounting
-from components.records.manifest import Lineage, Manifest, transform_hash, write_manifest
+from components.records.fitted import transform_hash
+from components.records.manifest import Lineage, Manifest, write_manifest
 from components.records.merging import MergeResult, MergeSettings, MergeTask, merge_range
 from components.records.reasons import Reason
 from components.records.split import SPLITS, SplitRule

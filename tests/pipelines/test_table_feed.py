@@ -15,7 +15,7 @@ import torch
 
 from components.models.registry import LinearConfig, MLPConfig, build_model
 from components.records.epoch_plan import Position, Segment
-from components.tables.encode_plan import ColumnEncodeConfig, EncodeConfig
+from components.tables.fitting.encode_plan import ColumnEncodeConfig, EncodeConfig
 from components.tasks.tabular_classification import TabularClassification
 from components.tasks.tabular_regression import TabularRegression
 from components.training.loop import LoopSettings, train_epochs

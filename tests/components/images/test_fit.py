@@ -5,7 +5,7 @@ import pydantic
 import pytest
 
 from components.errors import DataError
-from components.images.fit import MIN_STD, ChannelSums, FittedTransform, channel_sums, fit_channels
+from components.images.fit import MIN_STD, ChannelSums, ChannelTransform, channel_sums, fit_channels
 
 
 def random_images() -> list[np.ndarray]:
@@ -84,7 +84,7 @@ def test_nothing_to_fit_on_is_refused() -> None:
 
 def test_json_round_trip_keeps_every_bit_and_the_hash() -> None:
     fitted = fit_channels(total(random_images()))
-    again = FittedTransform.from_json(fitted.to_json())
+    again = ChannelTransform.from_json(fitted.to_json())
     assert again == fitted
     assert again.hash == fitted.hash
     assert len(fitted.hash) == 16
@@ -104,4 +104,4 @@ def test_impossible_transforms_are_refused() -> None:
     good = {"mean": (0.5,) * 3, "std": (0.2,) * 3, "num_pixels": 1}
     for wrong in ({"std": (0.2, 0.0, 0.2)}, {"mean": (float("nan"),) * 3}, {"num_pixels": 0}):
         with pytest.raises(pydantic.ValidationError):
-            FittedTransform.model_validate(good | wrong)
+            ChannelTransform.model_validate(good | wrong)

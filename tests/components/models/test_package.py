@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from components.errors import DataError, StorageError
-from components.images.fit import FittedTransform
+from components.images.fit import ChannelTransform
 from components.images.geometry import InputConfig
 from components.models.package import ModelPackage, load_package, save_package
 from components.models.registry import (
@@ -26,7 +26,7 @@ from tests.full_disk import files_of_at_most
 
 torch.set_num_threads(1)
 CLASSES = ("cat", "dog", "naïve ✓")
-TRANSFORM = FittedTransform(mean=(0.1, 0.4, 0.7), std=(0.2, 0.3, 0.1), num_pixels=64)
+TRANSFORM = ChannelTransform(mean=(0.1, 0.4, 0.7), std=(0.2, 0.3, 0.1), num_pixels=64)
 TASK = ImageClassification(InputConfig(image_px=8, geometry="stretch"), TRANSFORM, CLASSES)
 VIT = TransformersConfig(
     name="transformers",

@@ -54,11 +54,11 @@ def test_all_code_that_decides_the_shards_is_in_the_digest() -> None:
         "records/relations.py",
         "sources/listing.py",
         "sources/tables.py",
-        "tables/clean.py",
-        "tables/infer.py",
-        "tables/ingest.py",
+        "tables/cleaning/clean.py",
+        "tables/inference/infer.py",
+        "tables/files/ingest.py",
         "tables/rows.py",
-        "tables/transform.py",
+        "tables/fitting/transform.py",
     )
     needed = set().union(*map(imported_files, roads))
     inside = set(fingerprint.prepare_code_files())

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from components.tables.encode_plan import EncodeConfig, fit_plan
+from components.tables.fitting.encode_plan import EncodeConfig, fit_plan
+from components.tables.fitting.statistics import TableStatistics
+from components.tables.fitting.transform import TableTransform, fit_transform_from
 from components.tables.schema import ColumnSchema, TableSchema
-from components.tables.statistics import TableStatistics
-from components.tables.transform import TableTransform, fit_transform_from
 
 Target = Literal["kind", "price"]
 COLOURS = ("blue", "green", "red")

@@ -19,7 +19,7 @@ from components.models.package import ModelPackage, load_package, save_package
 from components.models.registry import LinearConfig, MLPConfig, build_model
 from components.models.shapes import TableShape
 from components.records.epoch_plan import Position, Segment
-from components.tables.encode_plan import ColumnEncodeConfig, EncodeConfig
+from components.tables.fitting.encode_plan import ColumnEncodeConfig, EncodeConfig
 from components.tasks.table_view import TableView
 from components.tasks.tabular_classification import TabularClassification
 from components.tasks.tabular_regression import TabularRegression

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from components.errors import HeadraceError
-from components.images.fit import FittedTransform
+from components.images.fit import ChannelTransform
 from components.images.geometry import InputConfig
 from components.records.epoch_plan import Position, Segment
 from components.tasks.image_classification import ImageClassification
@@ -39,7 +39,7 @@ SETTINGS = LoopSettings(
 
 TASK = ImageClassification(
     InputConfig(image_px=SIDE_PX),
-    FittedTransform(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), num_pixels=1),
+    ChannelTransform(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), num_pixels=1),
     ("dark", "bright"),
 )
 

@@ -1,0 +1,1 @@
+"""Raw records put right: shifted rows, spellings, outliers, rules."""

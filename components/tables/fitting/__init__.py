@@ -1,0 +1,1 @@
+"""What is fitted on train: statistics that add up, scalers, encoders, imputers, the transform."""

@@ -1,0 +1,1 @@
+"""What a table is: profiles that add up, and the schema that follows from them."""

@@ -1,0 +1,1 @@
+"""Cells as values: numbers, dates, booleans, missing values and text, however they are spelled."""
