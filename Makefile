@@ -6,6 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FAST := not ray and not processes and not slow and not gpu
+# Workers of pytest take tests from one another, so that files with much in common stay together
+# and no worker ends long before the other.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Without compiled files every worker, and every process of Ray, compiles what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Run, not looked up: a pyenv shim exists for versions that it then refuses to start, and Debian
 # ships Pythons that cannot make an environment.
@@ -40,15 +46,15 @@ demo: $(STAMP) ## train, evaluate and report on the handwritten digits
 	$(BIN)/python -m pipelines run digits
 
 test: $(STAMP) ## all tests but slow and gpu, the fast ones first
-	$(BIN)/python -m pytest -n 2 -m "$(FAST)"
-	$(BIN)/python -m pytest -m "(ray or processes) and not slow and not gpu"
+	$(PYTEST) -m "$(FAST)"
+	$(PYTEST) -m "(ray or processes or hypothesis) and not slow and not gpu" --hypothesis-profile=thorough
 
 check: $(STAMP) ## format, lint, types, import rules, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 -m "$(FAST)"
+	$(PYTEST) -q -m "$(FAST)"
 
 slow: $(STAMP) ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu"

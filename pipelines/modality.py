@@ -92,7 +92,7 @@ def training_view(recipe: Recipe, task: Task) -> View:
 
 def image_view(recipe: ImageRecipe) -> ImageView:
     """How the recipe's records become pictures."""
-    return ImageView(recipe.input.image_px, recipe.input.geometry, recipe.augment, recipe.seed)
+    return ImageView.of(recipe.input.image_px, recipe.input.geometry, recipe.augment, recipe.seed)
 
 
 def expected_model(

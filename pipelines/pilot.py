@@ -73,12 +73,11 @@ def measure(
     if not isinstance(recipe, ImageRecipe):
         row_bytes = plan.listing.num_bytes / max(1, plan.num_records)
         return Pilot(_TABLE_PREPARE_S, 0.0, learn_s, row_bytes)
-    images, prepare_s = _first_images(recipe, plan)
-    if not images:
+    rows, prepare_s = _first_images(recipe, plan)
+    if not rows:
         return Pilot(0.0, 0.0, None, 0.0)
-    rows = pa.table({"record_id": ["00"] * len(images), "image": images})
-    view_s = _view_s(image_view(recipe), rows)
-    return Pilot(prepare_s, view_s, learn_s, sum(map(len, images)) / len(images))
+    view_s = _view_s(image_view(recipe), pa.Table.from_pylist(rows))
+    return Pilot(prepare_s, view_s, learn_s, sum(len(row["image"]) for row in rows) / len(rows))
 
 
 def _prepared_rows(plan: PreparePlan, view: View) -> pa.Table:
@@ -98,20 +97,21 @@ def _view_s(view: View, rows: pa.Table) -> float:
     return seconds / max(1, int(rows.num_rows))
 
 
-def _first_images(recipe: ImageRecipe, plan: PreparePlan) -> tuple[list[bytes], float]:
-    """Stored images of the first records, and the seconds that each took."""
+def _first_images(recipe: ImageRecipe, plan: PreparePlan) -> tuple[list[dict[str, Any]], float]:
+    """The first records as they would be stored, and the seconds that each took."""
     assert isinstance(plan.listing, Listing) and plan.source is not None
     prepare = build_prepare(recipe.data.clean, recipe.data.store)
     chunk = plan.listing_folder / plan.listing.chunks[0]
-    images: list[bytes] = []
+    rows: list[dict[str, Any]] = []
     started_s = time.perf_counter()
     for record in islice(read_chunk(plan.source, plan.listing.root, chunk), _IMAGES):
         if record.data is not None:
             try:
-                images.append(prepare(record.data, record.origin).columns["image"])
+                prepared = prepare(record.data, record.origin)
+                rows.append({"record_id": prepared.record_id} | dict(prepared.columns))
             except RecordRejected:
                 continue  # prepare itself sets it aside and says so
-    return images, (time.perf_counter() - started_s) / max(1, len(images))
+    return rows, (time.perf_counter() - started_s) / max(1, len(rows))
 
 
 def _best_s(function: Callable[[], Any], *, repeat: int) -> float:

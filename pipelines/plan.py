@@ -66,7 +66,6 @@ def planned(recipe: Recipe) -> Iterator[RunPlan]:
     """
     require_target(recipe)
     resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
-    _require_divisible(recipe, resources.num_workers)
     with staging_folder(Path(recipe.output)) as staging:
         prepare = plan_prepare(recipe, staging)
         yield _run_plan(recipe, resources, prepare)
@@ -119,19 +118,6 @@ def _val_share(recipe: Recipe) -> float:
     return split.val if split.folds is None else (1.0 - split.test) / split.folds
 
 
-def _require_divisible(recipe: Recipe, num_workers: int) -> None:
-    batch, lanes = recipe.train.batch_size, min(recipe.train.shuffle_lanes, recipe.train.batch_size)
-    if batch % lanes == 0 and lanes % num_workers == 0:
-        return
-    lanes = num_workers * max(1, round(lanes / num_workers))
-    batch = lanes * max(1, round(batch / lanes))
-    raise PlanError(
-        f"train.batch_size = {recipe.train.batch_size} and train.shuffle_lanes = "
-        f"{recipe.train.shuffle_lanes} cannot be shared by {num_workers} workers; set "
-        f"train.batch_size={batch} train.shuffle_lanes={lanes}"
-    )
-
-
 def plan_steps(recipe: Recipe, num_rows: int, num_workers: int) -> BatchPlan:
     """How an epoch over `num_rows` records is cut into steps.
 
@@ -142,7 +128,6 @@ def plan_steps(recipe: Recipe, num_rows: int, num_workers: int) -> BatchPlan:
     batches = BatchPlan(
         num_rows=num_rows,
         batch_size=recipe.train.batch_size,
-        lanes=min(recipe.train.shuffle_lanes, recipe.train.batch_size),
         world_size=num_workers,
         keep_last=recipe.train.last_batch == "keep",
     )

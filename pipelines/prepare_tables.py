@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -36,12 +36,15 @@ from components.tables.cleaning.clean import clean_chunk
 from components.tables.config import ColumnConfig, TableCleanConfig
 from components.tables.files.ingest import inspect_file, parquet_frames, read_frames
 from components.tables.fitting.encode_plan import EncodePlan, TableTask, fit_plan
+from components.tables.fitting.forward_fill import ForwardFill, carried_schema
+from components.tables.fitting.impute import ImputerName
 from components.tables.fitting.statistics import TableStatistics
 from components.tables.fitting.transform import fit_transform_from
 from components.tables.inference.infer import infer_schema, schema_diff
 from components.tables.inference.profile import TableProfile, profile_chunk
 from components.tables.rows import RowSettings, marked_columns, shard_schema, staged_rows
-from components.tables.schema import TableSchema, prepared_name, source_name
+from components.tables.schema import RAW_LINE, TableSchema, prepared_name, source_name
+from pipelines.forward_fill import fill_forward
 from pipelines.recipe import TableRecipe
 from pipelines.shards import (
     PreparedData,
@@ -57,6 +60,8 @@ from pipelines.shards import (
     stage_all,
 )
 from pipelines.stages import Stage, open_stage, run_stage
+
+Imputer = ImputerName | ForwardFill | None
 
 _PIECE_ROWS = 1 << 19
 _STAGED_ROW_GROUP = 8_192
@@ -136,12 +141,12 @@ def prepare_tables(
     ):
         tables = _ingest(recipe, listing, raw, progress)
         schema = _schema(recipe, table, _pieces(tables), progress)
+        encode = fit_plan(schema, data.target, data.encode, task=_table_task(recipe))
         beside = [*listing.findings, *_renamed(schema, listing), *_empty(schema, listing)]
         refuse_stopped(beside, data.clean.policy)
         staged = _stage(recipe, schema, tables, beside, raw, table, progress)
         given = _given_splits(_pieces(tables), recipe)
         classes = _classes(recipe, staged.total)
-        encode = fit_plan(schema, data.target, data.encode, task=_table_task(recipe))
         settings = MergeSettings(
             rule=split_rule(data.split, recipe.seed, given, staged, stage),
             schema=shard_schema(schema, marked_columns(schema, data.clean, data.columns)),
@@ -159,6 +164,10 @@ def prepare_tables(
             [*merged.examples, *staged.total.examples],
         )
         require_splits(data.split, merged, recipe.seed)
+        settings = replace(settings, schema=carried_schema(settings.schema, encode.carries))
+        merged.shards = fill_forward(
+            stage, merged.shards, encode.carries, settings.schema, settings.row_group_rows
+        )
         transform = fit_transform_from(encode, _statistics(stage))
         manifest = describe(
             recipe,
@@ -176,28 +185,35 @@ def prepare_tables(
 
 
 def _in_prepared_names(recipe: TableRecipe) -> TableRecipe:
-    """The recipe with its columns called as in the shards, for a source with `origin` of its own.
-
-    Rules call such a column by its prepared name.
-    """
-    data, renamed = recipe.data, {name: prepared_name(name) for name in ("record_id", "origin")}
+    """The recipe with its columns called as in the shards, which have an `origin` of their own."""
+    data, clean, encode = recipe.data, recipe.data.clean, recipe.data.encode
 
     def new(name: str | None) -> str | None:
-        return None if name is None else renamed.get(name, name)
+        return None if name is None else prepared_name(name)
 
-    key, encode = data.clean.key, data.encode
-    columns = {renamed.get(name, name): column for name, column in data.columns.items()}
-    encoded = {renamed.get(name, name): column for name, column in encode.columns.items()}
-    dropped = tuple(renamed.get(name, name) for name in encode.drop)
+    def along(impute: Imputer) -> Imputer:
+        if not isinstance(impute, ForwardFill):
+            return impute
+        by, order = tuple(map(prepared_name, impute.by)), prepared_name(impute.order)
+        return impute.model_copy(update={"by": by, "order": order})
+
+    key = None if clean.key is None else tuple(map(prepared_name, clean.key))
+    columns = {
+        prepared_name(name): column.model_copy(update={"impute": along(column.impute)})
+        for name, column in encode.columns.items()
+    }
+    encoded = {
+        "columns": columns,
+        "drop": tuple(map(prepared_name, encode.drop)),
+        "impute": along(encode.impute),
+    }
     named = {
         "target": new(data.target),
-        "columns": columns,
-        "clean": data.clean.model_copy(
-            update={"key": key and tuple(renamed.get(name, name) for name in key)}
-        ),
+        "columns": {prepared_name(name): column for name, column in data.columns.items()},
+        "clean": clean.model_copy(update={"key": key}),
         "source": data.source.model_copy(update={"split_column": new(data.source.split_column)}),
         "split": data.split.model_copy(update={"column": new(data.split.column)}),
-        "encode": encode.model_copy(update={"columns": encoded, "drop": dropped}),
+        "encode": encode.model_copy(update=encoded),
     }
     return recipe.model_copy(update={"data": data.model_copy(update=named)})
 
@@ -464,8 +480,9 @@ def _clean_piece(
     name, piece = named
     raw = _read_piece(piece)
     cleaned = clean_chunk(raw, schema, clean, columns, piece.origin, piece.delimiter)
+    lines = raw if RAW_LINE in raw.columns else None
     rows, refused, findings = staged_rows(
-        cleaned.frame, schema, settings, piece.origin, piece.split
+        cleaned.frame, schema, settings, piece.origin, piece.split, lines
     )
     writer = ChunkWriter(folder, name, row_group_rows=_STAGED_ROW_GROUP)
     writer.result.read = len(raw)

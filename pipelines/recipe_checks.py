@@ -77,14 +77,6 @@ def workers(train: TrainConfig, cluster: ClusterConfig) -> Iterator[Contradictio
             f"train.batch_size = {train.batch_size}: cluster.workers = {workers} cannot each have "
             "a record in a step; raise it or use fewer workers",
         )
-    if train.shuffle_lanes % workers:
-        fewer = max(n for n in range(1, workers) if train.shuffle_lanes % n == 0)
-        yield Contradiction(
-            ("cluster.workers", "train.shuffle_lanes"),
-            f"train.shuffle_lanes = {train.shuffle_lanes}: must be a multiple of cluster.workers = "
-            f"{workers}; use {fewer} workers, or multiples of {workers} for shuffle_lanes and "
-            "batch_size",
-        )
 
 
 def warmup(train: TrainConfig) -> Iterator[Contradiction]:
@@ -94,6 +86,16 @@ def warmup(train: TrainConfig) -> Iterator[Contradiction]:
             ("train.epochs", "train.schedule.warmup_epochs"),
             f"train.schedule.warmup_epochs = {train.schedule.warmup_epochs:g}: the warm-up must "
             f"end before train.epochs = {train.epochs}; shorten it or train longer",
+        )
+
+
+def mixing(task: TaskName, train: TrainConfig) -> Iterator[Contradiction]:
+    """Yield what rows of a table cannot be mixed by."""
+    for name, value in train.mixing.of_pictures_only.items():
+        yield Contradiction(
+            ("task", f"train.mixing.{name}"),
+            f"train.mixing.{name} = {value:g}: it is for pictures, and {task} learns from rows of "
+            "a table; set it to 0 (train.mixing.mixup_alpha mixes rows)",
         )
 
 

@@ -157,6 +157,7 @@ class TableRecipe(Recipe):
     def _own_contradictions(self) -> Sequence[Contradiction]:
         return [
             *checks.target(self.task, self.data.target, self.data.columns),
+            *checks.mixing(self.task, self.train),
             *checks.validation(self.data.split, self.train, self.data.source.split_column),
         ]
 

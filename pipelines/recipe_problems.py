@@ -1,6 +1,7 @@
 """What a recipe's model knows about its settings: names, variants, and refusals in plain words."""
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def explain(error: ValidationError, model: type[Config], document: Document) -> 
     """Turn pydantic's refusal of a document into problems: setting, value, reason, place."""
     problems: list[Problem] = []
     messages: dict[Path, list[str]] = {}
-    for detail in error.errors():
+    for detail in _by_branch(error.errors(), document):
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, Contradictions):
             problems += [Problem(_place(item, document), item.message) for item in cause.items]
@@ -133,6 +134,17 @@ def explain(error: ValidationError, model: type[Config], document: Document) -> 
     for path, found in messages.items():
         problems.append(Problem(document.place(path), _joined(list(dict.fromkeys(found)))))
     return problems
+
+
+def _by_branch(details: list[ErrorDetails], document: Document) -> list[ErrorDetails]:
+    """Leave out what the other branches of a union say of a section: that it is no word."""
+    paths = [_real_path(detail, document) for detail in details]
+    kept = []
+    for path, detail in zip(paths, details, strict=True):
+        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+        if not (deeper and detail["type"] == "literal_error"):
+            kept.append(detail)
+    return kept
 
 
 def _place(item: Contradiction, document: Document) -> Place:
@@ -244,11 +256,23 @@ def _own_words(message: str, path: Path, section: Any) -> tuple[Path, str]:
     """Point a config's own refusal at the first setting that it names."""
     message = " ".join(message.split())
     if isinstance(section, dict):
-        for word in message.replace(",", " ").replace(";", " ").split():
-            if word in section:
-                return (*path, word), f"{dotted(path)}: {message}"
-        return path, f"{dotted(path)}: {message}"
+        return (*path, *_first_named(message, section)), f"{dotted(path)}: {message}"
     return path, f"{dotted(path)} = {shown(section)}: {message}"
+
+
+def _first_named(message: str, section: dict[str, Any]) -> Path:
+    """The first setting of a section that a message names, and what it names in that one."""
+    named: Path = ()
+    at: Any = section
+    for word in re.sub(r"[,;:']", " ", message).split():
+        if isinstance(at, dict) and word in at:
+            named, at = (*named, word), at[word]
+        elif not named:
+            inside = [name for name, part in section.items() if isinstance(part, dict)]
+            found = next((name for name in inside if word in section[name]), None)
+            if found is not None:
+                return found, word
+    return named
 
 
 _PLAIN = {

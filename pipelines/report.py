@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.errors import DataError
@@ -28,7 +29,7 @@ from components.reports.data import (
 )
 from components.reports.page import render_report
 from components.reports.summary import number_text
-from components.tasks.image_view import ImageView, picture
+from components.tasks.image_view import ImageView
 from pipelines.evaluate import Evaluation, worst_mistakes
 from pipelines.folders import RunFolder
 from pipelines.modality import image_view
@@ -198,19 +199,18 @@ def _preview(data: bytes | None) -> Image | None:
 def augmented_examples(data: PreparedData, view: ImageView, count: int) -> list[AugmentedExample]:
     """Training records beside what the model saw of them in the first epochs."""
     shard = data.folder / data.manifest.shards_of("train")[0].path
-    columns = ["record_id", "image", "label"]
+    columns = ["record_id", *view.columns]
     batch = next(pq.ParquetFile(shard).iter_batches(batch_size=count, columns=columns))
+    rows = pa.Table.from_batches([batch])
+    epochs = [view.arrays(rows, epoch)["image"] for epoch in range(_AUGMENTED_EPOCHS)]
     return [
         AugmentedExample(
             record_id=row["record_id"],
             label=data.manifest.classes[row["label"]],
             original_HWC=decode_stored(row["image"]),
-            augmented_HWC=[
-                picture(view, row["image"], row["record_id"], epoch)
-                for epoch in range(_AUGMENTED_EPOCHS)
-            ],
+            augmented_HWC=[images_BHWC[number] for images_BHWC in epochs],
         )
-        for row in batch.to_pylist()
+        for number, row in enumerate(rows.to_pylist())
     ]
 
 

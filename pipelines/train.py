@@ -27,11 +27,12 @@ from clusters.resources import ResourcePlan
 from components import errors
 from components.errors import HeadraceError, TrackingError
 from components.models.registry import AnyModelConfig, build_model
-from components.records.epoch_plan import Position
+from components.records.epoch_plan import Position, Segment
 from components.tasks.names import score_of
 from components.tasks.task import Task
 from components.tasks.view import View
 from components.tracking.tracker import Tracker
+from components.training.blend import build_mixing, check_mixing
 from components.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from components.training.config import TrainConfig
 from components.training.loop import LoopSettings, StepReport, train_epochs
@@ -49,7 +50,14 @@ from pipelines.streams.channel import (
     refusal_of,
     stream_start,
 )
-from pipelines.streams.feed import FeedPlan, FeedReader, feed_stream, shard_layout
+from pipelines.streams.feed import (
+    FeedPlan,
+    FeedReader,
+    default_window_rows,
+    feed_stream,
+    shard_layout,
+    task_rows,
+)
 from pipelines.streams.tasks import explained
 
 _POLL_S = 0.25
@@ -90,8 +98,8 @@ class WorkerPlan:
     channel: ActorHandle[Channel]
 
 
-def feed_plan(recipe: Recipe, view: View, data: PreparedData) -> FeedPlan:
-    """The feed of a recipe over a prepared data set."""
+def feed_plan(recipe: Recipe, resources: ResourcePlan, view: View, data: PreparedData) -> FeedPlan:
+    """The feed of a recipe over a prepared data set, in tasks that the machine can hold."""
     layouts = {
         split: shard_layout(
             data.folder,
@@ -106,8 +114,14 @@ def feed_plan(recipe: Recipe, view: View, data: PreparedData) -> FeedPlan:
         view=view,
         epochs=recipe.train.epochs,
         batch_size=recipe.train.batch_size,
-        lanes=recipe.train.shuffle_lanes,
+        window_rows=recipe.train.shuffle_window_rows or default_window_rows(view),
         keep_last=recipe.train.last_batch == "keep",
+        task_rows=task_rows(
+            view,
+            layouts["train"].num_rows,
+            data_cpus=resources.data_cpus,
+            object_store_bytes=resources.object_store_bytes,
+        ),
     )
 
 
@@ -128,7 +142,8 @@ def train(
     """
     channel = open_channel()
     task = build_task(recipe, data.manifest, data.folder)
-    feed = feed_plan(recipe, training_view(recipe, task), data)
+    check_mixing(recipe.train.mixing, task.shape)
+    feed = feed_plan(recipe, resources, training_view(recipe, task), data)
     listener = _Listener(channel, tracker, on_step)
     trainer = _Trainer(
         train_worker,
@@ -353,7 +368,7 @@ def _train_worker(plan: WorkerPlan) -> None:
         announce=partial(_announce, plan.channel, rank, world_size),
     )
     if position.epoch < plan.feed.epochs:
-        reader.start(position)
+        reader.start(Segment(position.epoch, True, position.step))
     task = plan.task
     model = build_model(plan.model, task.shape, num_outputs=task.num_outputs, seed=plan.seed).to(
         device
@@ -389,6 +404,7 @@ def _train_worker(plan: WorkerPlan) -> None:
         start=position,
         on_step=report.step,
         on_epoch=report.epoch,
+        mix=build_mixing(plan.train.mixing, task.shape, seed=plan.seed, rank=rank),
     )
 
 
@@ -400,11 +416,9 @@ def _last_checkpoint() -> Checkpoint | None:
         return load_checkpoint(Path(path))
 
 
-def _announce(
-    channel: ActorHandle[Channel], rank: int, world_size: int, position: Position
-) -> None:
+def _announce(channel: ActorHandle[Channel], rank: int, world_size: int, segment: Segment) -> None:
     if rank == 0:
-        ray.get(channel.start_at.remote(position, world_size))
+        ray.get(channel.start_at.remote(segment, world_size))
     if is_distributed():
         # No rank may open the stream before it has been told where to start.
         torch.distributed.barrier()

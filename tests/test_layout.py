@@ -4,7 +4,6 @@ import ast
 import functools
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,25 @@ def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 
 
+@functools.cache
+def nodes(file: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(file)))
+
+
 def name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
 
 
-def imports(file: Path) -> Iterator[str]:
+@functools.cache
+def imports(file: Path) -> frozenset[str]:
     """Every module that a file imports, wherever in it."""
-    for node in ast.walk(tree(file)):
+    found: set[str] = set()
+    for node in nodes(file):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
 
 
 def importers(module: str) -> list[str]:
@@ -43,16 +49,22 @@ def importers(module: str) -> list[str]:
 
 @functools.cache
 def calls(file: Path) -> frozenset[str]:
-    """What a file calls, written as in the file."""
-    found = (node.func for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
-    return frozenset(ast.unparse(call) for call in found)
+    """What a file calls by name or by dotted name, written as in the file."""
+    found = (node.func for node in nodes(file) if isinstance(node, ast.Call))
+    return frozenset(dotted for call in found if (dotted := written(call)))
+
+
+def written(node: ast.expr) -> str:
+    """`a.b.c` as in the file; empty where it does not begin with a name."""
+    if isinstance(node, ast.Attribute):
+        owner = written(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def callers(function: str) -> list[str]:
     """Files that call `module.function` written so, or import the function by name."""
-    return [
-        name(file) for file in FILES if function in calls(file) or function in set(imports(file))
-    ]
+    return [name(file) for file in FILES if function in calls(file) or function in imports(file)]
 
 
 def test_there_is_something_to_look_at() -> None:
@@ -94,7 +106,7 @@ def test_no_component_seeds_global_random_state(call: str) -> None:
 
 def test_nothing_is_caught_to_be_ignored() -> None:
     for file in FILES:
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if isinstance(node, ast.ExceptHandler):
                 where = f"{name(file)}:{node.lineno}"
                 assert node.type is not None, f"{where}: bare except"
@@ -110,7 +122,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
     long = [
         f"{name(file)}: {node.name} has {node.end_lineno - node.lineno + 1} lines"
         for file in FILES
-        for node in ast.walk(tree(file))
+        for node in nodes(file)
         if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 > 60
     ]
     assert long == []

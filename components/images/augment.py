@@ -3,7 +3,7 @@
 import functools
 import os
 import random
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import cv2
 import numpy as np
@@ -12,6 +12,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from components.config import Config
 from components.errors import RecipeError
+from components.images.batchwise import (
+    BatchAugmenter,
+    Change,
+    ColourChange,
+    Flip,
+    Gray,
+    Holes,
+    RandomCrop,
+    Warp,
+)
 from components.images.geometry import Geometry, to_input
 from components.images.policies import (
     POLICIES,
@@ -34,11 +44,14 @@ __all__ = [
     "TransformConfig",
     "augment_seed",
     "build_augmenter",
+    "build_batch_augmenter",
     "policy_names",
     "policy_transforms",
 ]
 
 ImageArray = npt.NDArray[np.uint8]
+
+_NO_MOVE = {"x": (0, 0), "y": (0, 0)}
 
 
 @functools.cache
@@ -61,6 +74,11 @@ class AugmentConfig(Config):
 
     policy: str | None = None
     """A named policy: `none`, `light`, `standard`, `strong` (photographs) or `digits`."""
+    engine: Literal["auto", "albumentations"] = "auto"
+    """`auto`: a policy made of RandomResizedCrop, HorizontalFlip, VerticalFlip, Affine,
+    ShiftScaleRotate, ColorJitter, ToGray and CoarseDropout alone is drawn and applied a batch at a
+    time (components/images/batchwise.py says what differs), any other picture by picture by
+    albumentations. `albumentations`: always picture by picture."""
     transforms: (
         Annotated[list[Annotated[TransformConfig, AfterValidator(_builds)]], Field(min_length=1)]
         | None
@@ -151,6 +169,91 @@ def build_augmenter(config: AugmentConfig, *, image_px: int, geometry: Geometry)
 
     _try(build([with_certainty(spec) for spec in specs]), image_px)
     return build(specs)
+
+
+def build_batch_augmenter(config: AugmentConfig, *, image_px: int) -> BatchAugmenter | None:
+    """Build the augmenter that works on whole batches; None where the policy needs the other.
+
+    Arguments are read from albumentations' own transforms, which know every way to write them. The
+    result can be pickled, and what takes it needs no albumentations.
+    """
+    if config.engine == "albumentations":
+        return None
+    built = [build_transform(spec, _library(), image_px=image_px) for spec in config.resolved()]
+    crop = _batch_crop(built[0], image_px) if built else None
+    changes = [_batch_change(transform) for transform in built[1 if crop else 0 :]]
+    known = [change for change in changes if change is not None]
+    if len(known) < len(changes):
+        return None
+    return BatchAugmenter(crop, tuple(known), image_px)
+
+
+def _batch_crop(transform: Any, image_px: int) -> RandomCrop | None:
+    if type(transform).__name__ != "RandomResizedCrop" or not _is_plain(transform):
+        return None
+    if transform.p < 1 or transform.size != (image_px, image_px):
+        return None
+    return RandomCrop(transform.scale, transform.ratio)
+
+
+def _batch_change(transform: Any) -> Change | None:
+    """The same change for batches; None where there is none, or not with these arguments."""
+    name = type(transform).__name__
+    if not _is_plain(transform):
+        return None
+    if name in ("HorizontalFlip", "VerticalFlip"):
+        return Flip(1 if name == "HorizontalFlip" else 0, transform.p)
+    if name in ("Affine", "ShiftScaleRotate"):
+        return _warp(transform)
+    if name == "ColorJitter":
+        return ColourChange(
+            brightness=transform.brightness,
+            contrast=transform.contrast,
+            saturation=transform.saturation,
+            hue=transform.hue,
+            p=transform.p,
+        )
+    if name == "ToGray" and transform.method == "weighted_average":
+        return Gray(transform.p)
+    if name == "CoarseDropout" and isinstance(transform.fill, int | float | tuple):
+        height, width = transform.hole_height_range, transform.hole_width_range
+        if height[1] < 1 and width[1] < 1:
+            count = transform.num_holes_range
+            return Holes(count, height, width, _colour(transform.fill), transform.p)
+    return None
+
+
+def _warp(transform: Any) -> Warp | None:
+    if (
+        transform.fit_output
+        or transform.balanced_scale
+        or transform.translate_px not in (None, _NO_MOVE)
+    ):
+        return None
+    move = transform.translate_percent or _NO_MOVE
+    return Warp(
+        scale_x=transform.scale["x"],
+        scale_y=transform.scale["y"],
+        keep_ratio=transform.keep_ratio,
+        rotate=transform.rotate,
+        shear_x=transform.shear["x"],
+        shear_y=transform.shear["y"],
+        move_x=move["x"],
+        move_y=move["y"],
+        border=transform.border_mode,
+        fill=_colour(transform.fill),
+        p=transform.p,
+    )
+
+
+def _is_plain(transform: Any) -> bool:
+    """True if it interpolates as batches do."""
+    return getattr(transform, "interpolation", cv2.INTER_LINEAR) == cv2.INTER_LINEAR
+
+
+def _colour(fill: float | tuple[float, ...]) -> tuple[float, float, float]:
+    red, green, blue = fill if isinstance(fill, tuple) else (fill,) * 3
+    return red, green, blue
 
 
 def _try(augmenter: Augmenter, image_px: int) -> None:

@@ -19,7 +19,9 @@ from components.images.integrity import (
     ends_early,
     webp_size,
 )
-from components.images.jpeg import decode_jpeg
+from components.images.jpeg import JPEG_SIGNATURE, decode_jpeg, jpeg_pixels
+from components.images.jpeg_header import PlainJpeg, plain_jpeg
+from components.images.raw import decode_raw, is_raw
 from components.records.reasons import Reason, RecordRejected
 
 ImageArray = npt.NDArray[np.uint8]
@@ -28,7 +30,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM
 """Formats that are read, by Pillow's names. All have a signature, so that no bytes are guessed to
 be a picture, and none runs other programs (as Pillow's EPS does)."""
 
-STORED_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_STORED_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 # What Pillow's readers raise on damaged bytes (found by flipping bytes in each format).
 _DECODER_ERRORS = (
@@ -113,8 +115,11 @@ def decode_canonical(data: bytes, *, max_pixels: int) -> DecodedImage:
     """
     if not data:
         raise RecordRejected(Reason.EMPTY, "0 bytes")
+    plain = plain_jpeg(data)
     png = check_png(data)
     try:
+        if plain is not None:
+            return _decode_plain(data, plain, max_pixels)
         return _decode(data, png, max_pixels)
     except Image.DecompressionBombError as error:
         raise RecordRejected(Reason.TOO_MANY_PIXELS, str(error)) from error
@@ -125,7 +130,7 @@ def decode_canonical(data: bytes, *, max_pixels: int) -> DecodedImage:
 
 
 def decode_stored(data: bytes | memoryview | ImageArray) -> ImageArray:
-    """Decode canonical bytes (JPEG or PNG as `prepare` stores them); the feed's fast path.
+    """Decode canonical bytes (JPEG, PNG or raw as `prepare` stores them); the feed's fast path.
 
     Equals `decode_canonical(...).image_HWC` bit for bit on canonical bytes, at half the time.
     Looks at neither orientation nor transparency: for other bytes use `decode_canonical`.
@@ -138,12 +143,36 @@ def decode_stored(data: bytes | memoryview | ImageArray) -> ImageArray:
     """
     encoded = data if isinstance(data, np.ndarray) else np.frombuffer(data, np.uint8)
     try:
-        image_HWC = cv2.imdecode(encoded, STORED_FLAGS)
-    except cv2.error as error:
+        image_HWC = _stored_pixels(encoded)
+    except (cv2.error, ValueError) as error:
         raise RecordRejected(Reason.CORRUPT, f"{encoded.size} stored bytes: {error}") from error
     if image_HWC is None:
         raise RecordRejected(Reason.CORRUPT, f"{encoded.size} stored bytes do not decode")
-    return image_HWC.astype(np.uint8, copy=False)
+    return image_HWC
+
+
+def _stored_pixels(encoded: ImageArray) -> ImageArray | None:
+    if is_raw(encoded):
+        return decode_raw(encoded)
+    if encoded[:3].tobytes() == JPEG_SIGNATURE:
+        return jpeg_pixels(encoded)
+    image_HWC = cv2.imdecode(encoded, _STORED_FLAGS)
+    return None if image_HWC is None else image_HWC.astype(np.uint8, copy=False)
+
+
+def _decode_plain(data: bytes, header: PlainJpeg, max_pixels: int) -> DecodedImage:
+    """The usual JPEG, which Pillow has nothing to say about."""
+    width_px, height_px, mode = header
+    _weigh(width_px, height_px, max_pixels)
+    return DecodedImage(
+        image_HWC=decode_jpeg(data, width_px=width_px, height_px=height_px),
+        source_height_px=height_px,
+        source_width_px=width_px,
+        source_format="JPEG",
+        source_mode=mode,
+        orientation=1,
+        is_canonical=True,
+    )
 
 
 def _decode(data: bytes, png: PngFacts | None, max_pixels: int) -> DecodedImage:

@@ -16,7 +16,7 @@ Triple = tuple[int, int, int]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
-_BAND_PIXELS = 1 << 15
+_BAND_PIXELS = 1 << 16
 MIN_STD = 1 / 255
 """Smallest standard deviation kept: one gray level. A channel that never changes would otherwise
 divide by zero, and rounding noise below one level would be blown up to the size of a signal."""
@@ -54,10 +54,15 @@ def channel_sums(image_HWC: npt.NDArray[np.uint8]) -> ChannelSums:
     height_px, width_px = image_HWC.shape[:2]
     red, green, blue = (int(total) for total in cv2.sumElems(image_HWC)[:3])
     squares = [0, 0, 0]
-    # In bands that stay in the processor's cache.
+    # In bands that stay in the processor's cache, and always into the same memory.
     rows_px = max(1, _BAND_PIXELS // max(1, width_px))
+    planes_CN = np.empty((3, rows_px * width_px), np.uint8)
     for top in range(0, height_px, rows_px):
-        for channel, plane_HW in enumerate(cv2.split(image_HWC[top : top + rows_px])):
+        band_HWC = image_HWC[top : top + rows_px]
+        num_pixels = len(band_HWC) * width_px
+        planes = [plane_N[:num_pixels].reshape(len(band_HWC), width_px) for plane_N in planes_CN]
+        cv2.split(band_HWC, planes)
+        for channel, plane_HW in enumerate(planes):
             squares[channel] += round(cv2.norm(plane_HW, cv2.NORM_L2SQR))
     return ChannelSums(
         height_px * width_px, (red, green, blue), (squares[0], squares[1], squares[2])

@@ -1,7 +1,7 @@
 """What makes a decoded image usable: limits, and what is judged from a picture's measures."""
 
+import posixpath
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -57,6 +57,7 @@ IMAGE_REASONS = frozenset(
 )
 """What can be found in a data set of images."""
 
+_MEAN_LEVELS = 2
 _EXTENSIONS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
     "MPO": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"),
@@ -126,6 +127,8 @@ class CleanConfig(Config):
 def size_notes(height_px: int, width_px: int, *, min_size_px: int, max_aspect: float) -> list[Note]:
     """What is wrong with the size of an upright picture: TOO_SMALL, EXTREME_ASPECT."""
     short_px, long_px = sorted((height_px, width_px))
+    if short_px >= min_size_px and long_px <= max_aspect * short_px:
+        return []
     size = f"{width_px} x {height_px} px"
     notes = []
     if short_px < min_size_px:
@@ -142,10 +145,14 @@ def quality_notes(measures: Measures, clean: CleanConfig) -> list[Note]:
         detail = f"standard deviation {measures.contrast:.1f}, mean {measures.mean:.0f} of 255"
         return [(Reason.BLANK, detail)]
     notes = []
-    if measures.brightest <= clean.dark_level:
+    # The mean tells most pictures: where nearly all pixels keep a limit, so does their mean, but
+    # for the few and for rounding.
+    if measures.mean <= clean.dark_level + _MEAN_LEVELS and measures.brightest <= clean.dark_level:
         detail = f"brightest luma {measures.brightest} of 255, limit {clean.dark_level}"
         notes.append((Reason.VERY_DARK, detail))
-    if measures.darkest >= clean.bright_level:
+    if measures.mean >= clean.bright_level - _MEAN_LEVELS and (
+        measures.darkest >= clean.bright_level
+    ):
         detail = f"darkest luma {measures.darkest} of 255, limit {clean.bright_level}"
         notes.append((Reason.VERY_BRIGHT, detail))
     if measures.detail < clean.blurred_detail and measures.edge < clean.blurred_edge:
@@ -166,7 +173,7 @@ def extension_finding(name: str, source_format: str) -> Note | None:
         WRONG_EXTENSION or MISSING_EXTENSION with the detail; None where all is well. An ending
         that belongs to no format (`photo.v2`) counts as missing.
     """
-    extension = PurePosixPath(name).suffix.lower()
+    extension = posixpath.splitext(name)[1].lower()
     allowed = _EXTENSIONS.get(source_format, ())
     if not allowed or extension in allowed:
         return None

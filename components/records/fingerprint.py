@@ -24,6 +24,7 @@ _OTHER_CODE = frozenset(
         "images/transforms.py",
         "records/epoch_plan.py",
         "records/fingerprint.py",
+        "records/shuffle.py",
     }
 )
 _PREPARE_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "polars", "pyarrow")

@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from components.config import Config
-from components.records.identity import leading_words
+from components.records.identity import leading_words, mixed_words
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -161,21 +161,15 @@ class SplitRule:
 def split_positions(keys: pl.Series, seed: int) -> npt.NDArray[np.uint64]:
     """Position of each key on the split axis: uniform in [0, 2**64), from (key, seed) alone.
 
-    The keys are digests and so uniform already; the finalizer of SplitMix64 (Steele et al. 2014)
-    makes of them another uniform number for each seed.
+    The keys are digests and so uniform already; mixing makes of them another uniform number for
+    each seed.
 
     Args:
         keys: Hexadecimal text of at least 16 digits.
         seed: The recipe's seed.
     """
     start = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % _END)
-    return _mixed(leading_words(keys) ^ _mixed(np.full(1, start, np.uint64)))
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    return mixed_words(leading_words(keys) ^ mixed_words(np.full(1, start, np.uint64)))
 
 
 def _cut(positions: npt.NDArray[np.uint64], cut: Cut) -> npt.NDArray[np.int8]:

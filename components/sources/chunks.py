@@ -14,8 +14,11 @@ from components.records.files import storage_errors
 from components.records.split import Split
 from components.sources.record import LISTING_SCHEMA, Entry
 
-CHUNK_ROWS = 512
+CHUNK_ROWS = (64, 512)
+"""Fewest and most inputs of a chunk. Between them a chunk is a sixteenth of what is listed before
+it, so that the last ones are short work beside the whole, on any number of processes."""
 CHUNK_BYTES = 64 << 20
+_CHUNK_SHARE = 16
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Written:
 
 
 def write_chunks(entries: Iterable[Entry], folder: Path) -> Written:
-    """Write entries into chunk files of at most 512 inputs or 64 MiB each.
+    """Write entries into chunk files of 64 to 512 inputs, at most 64 MiB each.
 
     Raises:
         StorageError: They cannot be written.
@@ -69,11 +72,14 @@ def write_chunks(entries: Iterable[Entry], folder: Path) -> Written:
 def chunked(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     """Entries in pieces of bounded size; what is read in one stream stays together."""
     chunk: list[Entry] = []
-    num_bytes = 0
+    num_bytes = num_before = 0
+    least, most = CHUNK_ROWS
     for entry in entries:
-        is_full = len(chunk) >= CHUNK_ROWS or num_bytes + entry.size > CHUNK_BYTES
+        max_rows = min(max(least, num_before // _CHUNK_SHARE), most)
+        is_full = len(chunk) >= max_rows or num_bytes + entry.size > CHUNK_BYTES
         if chunk and is_full and not (entry.together and entry.path == chunk[-1].path):
             yield chunk
+            num_before += len(chunk)
             chunk, num_bytes = [], 0
         chunk.append(entry)
         num_bytes += entry.size

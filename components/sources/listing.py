@@ -94,7 +94,7 @@ class _Found:
 def list_source(
     config: SourceConfig, folder: Path, policy: Mapping[Reason, Policy] = _DEFAULTS
 ) -> Listing:
-    """List a source into chunk files of at most 512 inputs or 64 MiB each.
+    """List a source into chunk files of 64 to 512 inputs, at most 64 MiB each.
 
     One directory's names, one chunk and a count per class are in memory at a time.
 

@@ -15,7 +15,7 @@ from components.records.staging import COMMON_SCHEMA
 from components.sources.record import split_named
 from components.tables.config import ColumnConfig, TableCleanConfig
 from components.tables.identity import row_digests
-from components.tables.schema import RAW_RECORD, TableSchema
+from components.tables.schema import RAW_LINE, RAW_RECORD, TableSchema
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "integer": pa.int64(),
@@ -110,6 +110,7 @@ def staged_rows(
     settings: RowSettings,
     origin: str,
     split: Split | None,
+    lines: pl.DataFrame | None = None,
 ) -> tuple[pa.Table, pl.DataFrame, pl.DataFrame]:
     """Give cleaned rows their names.
 
@@ -119,6 +120,7 @@ def staged_rows(
         settings: Columns that decide more than a value.
         origin: Path of the table.
         split: Split that the source names for the whole file.
+        lines: RAW_RECORD and RAW_LINE of the chunk, where lines are known.
 
     Returns:
         Rows with the columns of `COMMON_SCHEMA` and those of the table; records set aside here
@@ -148,6 +150,10 @@ def staged_rows(
         column = frame[name].to_arrow()
         kind = next((c.kind for c in schema.columns if c.name == name), None)
         table = table.append_column(name, column.cast(_ARROW_TYPES[kind] if kind else pa.int8()))
+    line_of: dict[int, int] = {}
+    if lines is not None and refused.height:
+        mine = lines.filter(pl.col(RAW_RECORD).is_in(refused["record"].implode()))
+        line_of = dict(mine.select(RAW_RECORD, RAW_LINE).rows())
     findings = [
         Finding(
             f"{origin}#{row['record']}",
@@ -155,6 +161,7 @@ def staged_rows(
             Action.QUARANTINED,
             row["detail"],
             record=row["record"],
+            line=line_of.get(row["record"]),
             column=row["column"],
         )
         for row in refused.to_dicts()

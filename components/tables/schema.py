@@ -92,7 +92,8 @@ class ColumnSchema(Config):
     unique: bool = False
     """No two records share a value."""
     minimum: float | None = None
-    """Smallest plausible value, from the quantiles; None where there is no bound."""
+    """Smallest plausible value, from the quantiles (of dates in days since 1970-01-01); None where
+    there is no bound."""
     maximum: float | None = None
     """Largest plausible value."""
     evidence: dict[str, float | str] = Field(default_factory=dict)

@@ -54,7 +54,7 @@ class ImageClassification(Classification):
     def view(self) -> ImageView:
         """The plain picture, without augmentation."""
         config = self.input_config
-        return ImageView(config.image_px, config.geometry, AugmentConfig(policy="none"), seed=0)
+        return ImageView.of(config.image_px, config.geometry, AugmentConfig(policy="none"), seed=0)
 
     def to_inputs(self, arrays: Arrays, device: torch.device) -> tuple[torch.Tensor, ...]:
         """Bring uint8 pictures to the device and normalize them there."""

@@ -1,37 +1,58 @@
 """How prepared pictures become what the model sees: decoded, brought to size, augmented."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from components.errors import DataError
-from components.images.augment import AugmentConfig, Augmenter, augment_seed, build_augmenter
+from components.images.augment import (
+    AugmentConfig,
+    Augmenter,
+    augment_seed,
+    build_augmenter,
+    build_batch_augmenter,
+)
+from components.images.batchwise import BatchAugmenter
 from components.images.decode import decode_stored
 from components.images.geometry import Geometry, to_input
+from components.images.raw import decode_raw_batch
+from components.images.reduced import decode_reduced
+from components.records.identity import record_uniforms
 from components.records.reasons import RecordRejected
+
+ImageArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class ImageView:
-    """How a stored image becomes what the model sees.
+    """How a stored image becomes what the model sees; made by `of`.
 
     Attributes:
         image_px: Side of the model's input.
         geometry: How an image is brought there without augmentation.
         augment: Changes to training images.
         seed: The recipe's seed.
+        batchwise: What makes them a batch at a time; None where they are made one by one.
     """
 
     image_px: int
     geometry: Geometry
     augment: AugmentConfig
     seed: int
-    columns: ClassVar[tuple[str, ...]] = ("image", "label")
+    batchwise: BatchAugmenter | None
+    columns: ClassVar[tuple[str, ...]] = ("image", "label", "height_px", "width_px")
     task_rows: ClassVar[int] = 512
+
+    @classmethod
+    def of(cls, image_px: int, geometry: Geometry, augment: AugmentConfig, seed: int) -> Self:
+        """Make a view; imports albumentations here, so that the feed's processes need not."""
+        batchwise = build_batch_augmenter(augment, image_px=image_px)
+        return cls(image_px, geometry, augment, seed, batchwise)
 
     @property
     def row_bytes(self) -> int:
@@ -41,13 +62,35 @@ class ImageView:
     def arrays(self, rows: pa.Table, epoch: int | None) -> dict[str, npt.NDArray[Any]]:
         """Return `image`: uint8 RGB (N, image_px, image_px, 3).
 
+        Args:
+            rows: `record_id` and `columns`.
+            epoch: Training epoch; None gives the deterministic view of evaluation.
+
         Raises:
             DataError: The stored bytes of a picture cannot be decoded any more.
         """
-        images_BHWC = np.empty((rows.num_rows, self.image_px, self.image_px, 3), np.uint8)
         stored = rows.column("image").combine_chunks()
-        for number, identity in enumerate(rows.column("record_id").to_pylist()):
-            images_BHWC[number] = picture(self, stored[number].as_buffer(), identity, epoch)
+        ids = rows.column("record_id").to_pylist()
+        if epoch is None:
+            return {"image": self._plain(stored, ids)}
+        if self.batchwise is None:
+            return {"image": self._one_by_one(stored, ids, epoch)}
+        draws = record_uniforms(self.seed, epoch, ids, self.batchwise.num_draws)
+        if self.batchwise.crop is None:
+            images_BHWC = self._plain(stored, ids)
+        else:
+            images_BHWC = self._empty(len(ids))
+            sizes = (rows.column(name).to_numpy() for name in ("height_px", "width_px"))
+            heights_px, widths_px = (size.astype(np.int64) for size in sizes)
+
+            def decode(row: int, height_px: int, width_px: int) -> ImageArray:
+                def reduced(encoded: ImageArray) -> ImageArray:
+                    return decode_reduced(encoded, height_px, width_px)
+
+                return _decoded(reduced, stored, ids, row)
+
+            self.batchwise.fill(images_BHWC, decode, heights_px, widths_px, draws)
+        self.batchwise.change(images_BHWC, draws)
         return {"image": images_BHWC}
 
     def targets(self, rows: pa.Table) -> npt.NDArray[np.int64]:
@@ -55,35 +98,40 @@ class ImageView:
         labels_B: npt.NDArray[np.int64] = rows.column("label").cast(pa.int64()).to_numpy()
         return labels_B
 
+    def _plain(self, stored: Any, ids: list[str]) -> ImageArray:
+        """The view of evaluation; in one step where pictures are raw and of the model's size."""
+        decoded_BHWC = decode_raw_batch(stored)
+        side_px = self.image_px
+        if decoded_BHWC is not None and decoded_BHWC.shape[1:3] == (side_px, side_px):
+            return decoded_BHWC
+        images_BHWC = self._empty(len(ids))
+        for row in range(len(ids)):
+            image_HWC = _decoded(decode_stored, stored, ids, row)
+            images_BHWC[row] = to_input(image_HWC, image_px=side_px, geometry=self.geometry)
+        return images_BHWC
 
-def picture(
-    view: ImageView, stored: Any, record_id: str, epoch: int | None
-) -> npt.NDArray[np.uint8]:
-    """What the model sees of one record.
+    def _one_by_one(self, stored: Any, ids: list[str], epoch: int) -> ImageArray:
+        augment = _augmenter(self.augment.model_dump_json(), self.image_px, self.geometry)
+        images_BHWC = self._empty(len(ids))
+        for row, identity in enumerate(ids):
+            image_HWC = _decoded(decode_stored, stored, ids, row)
+            images_BHWC[row] = augment(image_HWC, augment_seed(self.seed, epoch, identity))
+        return images_BHWC
 
-    Args:
-        view: Size, geometry, augmentation and seed.
-        stored: Bytes of the image as prepared.
-        record_id: Decides, with seed and epoch, what the augmentation draws.
-        epoch: Training epoch; None gives the deterministic view of evaluation.
+    def _empty(self, count: int) -> ImageArray:
+        return np.empty((count, self.image_px, self.image_px, 3), np.uint8)
 
-    Returns:
-        uint8 RGB (image_px, image_px, 3).
 
-    Raises:
-        DataError: The stored bytes cannot be decoded any more.
-    """
+def _decoded(
+    decode: Callable[[ImageArray], ImageArray], stored: Any, ids: list[str], row: int
+) -> ImageArray:
     try:
-        image_HWC = decode_stored(np.frombuffer(stored, np.uint8))
+        return decode(np.frombuffer(stored[row].as_buffer(), np.uint8))
     except RecordRejected as problem:
         raise DataError(
-            f"record {record_id} was prepared but cannot be decoded any more ({problem}); its "
+            f"record {ids[row]} was prepared but cannot be decoded any more ({problem}); its "
             "shard is damaged: delete the prepared data set and run prepare again"
         ) from problem
-    if epoch is None:
-        return to_input(image_HWC, image_px=view.image_px, geometry=view.geometry)
-    augment = _augmenter(view.augment.model_dump_json(), view.image_px, view.geometry)
-    return augment(image_HWC, augment_seed(view.seed, epoch, record_id))
 
 
 @lru_cache(maxsize=4)

@@ -32,8 +32,9 @@ class TableView:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the transform reads, and the target."""
+        """What the transform reads, what was carried forward for it, and the target."""
         names, target = self.transform.input_columns, self.transform.target
+        names = (*names, *self.transform.carried_columns)
         return (*names, target.name) if target is not None else names
 
     @property

@@ -1,11 +1,12 @@
 """Settings of the training loop."""
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from components.config import Config
 from components.tasks.names import ClassificationMetric, RegressionMetric
+from components.training.mixing import MixingConfig
 from components.training.optimizers import OptimizerConfig, SGDConfig
 from components.training.schedules import ScheduleConfig
 
@@ -20,28 +21,23 @@ class TrainConfig(Config):
     last_batch: Literal["keep", "drop"] = "keep"
     """The last incomplete global batch of an epoch: `keep` takes a smaller step with it, so that
     an epoch sees every record once; `drop` leaves its records out of that epoch, on all ranks."""
-    shuffle_lanes: int = Field(16, ge=1, le=4096)
-    """Places in the shuffled epoch that each batch draws from at once; more mix better and need
-    more memory (one row group each). Must be a multiple of the number of workers."""
+    shuffle_window_rows: int | None = Field(None, ge=1)
+    """Records of an epoch that are mixed with one another, after the row groups they lie in have
+    been. More mix better and are read at once. Default: 512 pictures or 8,192 rows of a table, or
+    as many as make 8 MiB for the model where those are small."""
     optimizer: OptimizerConfig = SGDConfig()
     """How gradients change the weights."""
     schedule: ScheduleConfig = ScheduleConfig()
     """How the learning rate changes over the steps."""
     max_grad_norm: float | None = Field(None, gt=0.0)
     """Gradients are scaled down to this norm where theirs is larger; null leaves them alone."""
+    mixing: MixingConfig = MixingConfig()
+    """Whether rows of a batch are mixed with one another, and pictures lose parts: mixup, cutmix,
+    random erasing."""
     monitor: str
     """Validation metric that decides which checkpoint is the best."""
     max_failures: int = Field(2, ge=0)
     """Times that training recovers from a lost worker before it gives up."""
-
-    @model_validator(mode="after")
-    def _lanes_fit_the_batch(self) -> Self:
-        if self.batch_size % self.shuffle_lanes and self.shuffle_lanes % self.batch_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} and shuffle_lanes {self.shuffle_lanes} do not "
-                "divide one another; use powers of two for both"
-            )
-        return self
 
 
 class ClassificationTrainConfig(TrainConfig):

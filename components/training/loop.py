@@ -13,6 +13,7 @@ from torch import nn
 from components.errors import HeadraceError
 from components.records.epoch_plan import Position, Segment
 from components.training.batch import Arrays, Batch
+from components.training.blend import Mixing, unmixed
 from components.training.checkpoint import seed_step
 from components.training.metrics import MetricSums
 from components.training.parallel import broadcast_buffers, sum_over_ranks, unwrap
@@ -23,7 +24,7 @@ from components.training.step import StepResult, eval_step, train_step
 class Feed(Protocol):
     """Where batches come from."""
 
-    def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
+    def segment(self, segment: Segment) -> Iterator[Batch]:
         """The batches of one pass, from the segment's first step."""
         ...
 
@@ -117,6 +118,7 @@ def train_epochs(
     start: Position,
     on_step: Callable[[StepReport], None],
     on_epoch: Callable[[dict[str, float], Position], None],
+    mix: Mixing = unmixed,
 ) -> None:
     """Train from `start` to the last epoch, evaluating on val after each.
 
@@ -131,6 +133,7 @@ def train_epochs(
         on_step: Called now and then while an epoch runs.
         on_epoch: Called on every rank after each epoch with metrics over all ranks (the same on
             all) and the position after it.
+        mix: What becomes of a training batch on the device before the step.
 
     Raises:
         HeadraceError: The loss is not a number any more.
@@ -139,7 +142,7 @@ def train_epochs(
     while position.epoch < settings.epochs:
         clock = _Clock(first_batch_s=None if position == start else 0.0)
         learned = _train_epoch(
-            model, optimizer, schedule, feed, objective, settings, position, clock, on_step
+            model, optimizer, schedule, feed, objective, settings, position, clock, on_step, mix
         )
         train_s, wait_s = clock.elapsed_s(), clock.wait_s
         broadcast_buffers(model)
@@ -169,6 +172,7 @@ def _train_epoch(
     start: Position,
     clock: _Clock,
     on_step: Callable[[StepReport], None],
+    mix: Mixing,
 ) -> dict[str, float]:
     """One epoch from `start`; returns loss, training metrics and rows over all ranks."""
     model.train()
@@ -177,18 +181,19 @@ def _train_epoch(
     segment = Segment(start.epoch, True, start.step)
     global_step = start.global_step
     reported_s = time.perf_counter()
-    for batch in _timed(feed.segment(segment, start.global_step), clock):
+    for batch in _timed(feed.segment(segment), clock):
         learning_rate = schedule(global_step)
         seed_step(settings.seed, global_step, settings.rank)
         inputs, targets_B, weights_B = _on_device(batch, objective, settings.device)
+        inputs, losses, scores = mix(batch, inputs, objective.losses, objective.scores)
         result = train_step(
             model,
             optimizer,
             inputs,
             targets_B,
             weights_B,
-            losses=objective.losses,
-            scores=objective.scores,
+            losses=losses,
+            scores=scores,
             loss_scale=settings.world_size / batch.global_rows,
             learning_rate=learning_rate,
             max_grad_norm=settings.max_grad_norm,
@@ -240,7 +245,7 @@ def evaluate(
     """One pass over val after an epoch; sums over all ranks, the same on each."""
     model.eval()
     sums = objective.new_sums()
-    for batch in feed.segment(Segment(position.epoch, False), position.global_step):
+    for batch in feed.segment(Segment(position.epoch, False)):
         inputs, targets_B, weights_B = _on_device(batch, objective, settings.device)
         sums.update(eval_step(model, inputs), targets_B, weights_B)
     return sums.from_tensor(sum_over_ranks(sums.to_tensor()))

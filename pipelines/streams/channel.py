@@ -10,7 +10,7 @@ from typing import Any, cast
 import ray
 from ray.actor import ActorHandle
 
-from components.records.epoch_plan import Position
+from components.records.epoch_plan import Segment
 
 Event = dict[str, Any]
 
@@ -22,7 +22,7 @@ class Channel:
         """Start empty."""
         self._events: list[Event] = []
         self._refusal: tuple[str, str] | None = None
-        self._start: tuple[Position, int] | None = None
+        self._start: tuple[Segment, int] | None = None
 
     def send(self, event: Event) -> None:
         """Leave an event for the driver."""
@@ -46,11 +46,11 @@ class Channel:
         """Why this training cannot go on, (kind, reason), or None."""
         return self._refusal
 
-    def start_at(self, position: Position, world_size: int) -> None:
+    def start_at(self, segment: Segment, world_size: int) -> None:
         """Tell the stream where its next execution starts."""
-        self._start = (position, world_size)
+        self._start = (segment, world_size)
 
-    def start(self) -> tuple[Position, int] | None:
+    def start(self) -> tuple[Segment, int] | None:
         """Where the next execution starts; None before anyone said so."""
         return self._start
 
@@ -60,9 +60,9 @@ def open_channel() -> ActorHandle[Channel]:
     return cast(ActorHandle[Channel], ray.remote(num_cpus=0)(Channel).remote())
 
 
-def stream_start(channel: ActorHandle[Channel]) -> tuple[Position, int] | None:
+def stream_start(channel: ActorHandle[Channel]) -> tuple[Segment, int] | None:
     """Where the stream starts, as the feed's source asks it; None before a worker said so."""
-    return cast(tuple[Position, int] | None, ray.get(channel.start.remote()))
+    return cast(tuple[Segment, int] | None, ray.get(channel.start.remote()))
 
 
 def refusal_of(channel: ActorHandle[Channel]) -> tuple[str, str] | None:

@@ -4,10 +4,11 @@ The stream holds what is left of a training: epoch after epoch, each followed by
 val, so that nothing restarts in between and the next epoch is decoded while this one is evaluated.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from components.records.epoch_plan import (
     BatchPlan,
     EpochOrder,
     FeedTask,
-    Position,
     RowAddresses,
     Segment,
     ShardLayout,
@@ -34,11 +34,14 @@ from components.tasks.view import View
 from components.training.batch import Batch
 from pipelines.streams.tasks import TaskSource, task_stream
 
-# What one task puts out at most, small enough to stream.
-_TASK_BYTES = 8 << 20
+# What goes out at once: large enough that a block costs little, small enough to stream.
+_BLOCK_BYTES = 8 << 20
+_WINDOW_BYTES = 8 << 20
+# What a task puts out in all, where its records are small: some 100 ms of work.
+_TASK_BYTES = 16 << 20
 # Before the names of the model's inputs, which are free, in a block.
 _INPUT = "input/"
-# Tasks of one execution; a longer training is streamed a number of epochs at a time.
+# Tasks of one execution; a longer training is streamed so many at a time.
 _MAX_TASKS = 4096
 
 
@@ -52,8 +55,9 @@ class FeedPlan:
         view: How records become what the model sees.
         epochs: Training epochs.
         batch_size: Rows of a global batch.
-        lanes: Places in the shuffled epoch that each batch draws from.
+        window_rows: Rows of an epoch that are mixed with one another.
         keep_last: Whether the last incomplete batch is a step of its own.
+        task_rows: Rows that one task prepares, about; says nothing about their order.
     """
 
     train: ShardLayout
@@ -61,122 +65,159 @@ class FeedPlan:
     view: View
     epochs: int
     batch_size: int
-    lanes: int
+    window_rows: int
     keep_last: bool
+    task_rows: int
 
     def batches(self, world_size: int, *, training: bool) -> BatchPlan:
         """How a pass over train or val is cut into steps."""
         if training:
-            lanes = min(self.lanes, self.batch_size)
-            return BatchPlan(
-                self.train.num_rows, self.batch_size, lanes, world_size, self.keep_last
-            )
-        # Nothing is shuffled in an evaluation: one lane per rank reads each row group once.
-        local = -(-self.batch_size // world_size)
-        return BatchPlan(self.val.num_rows, local * world_size, world_size, world_size, True)
+            return BatchPlan(self.train.num_rows, self.batch_size, world_size, self.keep_last)
+        return BatchPlan(self.val.num_rows, self.batch_size, world_size, True)
 
-    def segments(self, start: Position, world_size: int) -> list[Segment]:
-        """What is left of the training: whole epochs, as many as fit into `_MAX_TASKS` tasks."""
-        segments: list[Segment] = []
-        num_tasks = 0
+    def layout(self, segment: Segment) -> ShardLayout:
+        """Where the rows of a segment lie."""
+        return self.train if segment.training else self.val
+
+    def execution(self, start: Segment, world_size: int) -> list[FeedTask]:
+        """The tasks of one execution of the stream, from a segment's first step on."""
+        return list(islice(self.tasks(start, world_size), _MAX_TASKS))
+
+    def tasks(self, start: Segment, world_size: int) -> Iterator[FeedTask]:
+        """What is left of the training from a segment's first step on."""
         for epoch in range(start.epoch, self.epochs):
-            first = start.step if epoch == start.epoch else 0
-            added = [Segment(epoch, True, first), Segment(epoch, False)]
-            num_tasks += sum(len(self.tasks_of(segment, world_size)) for segment in added)
-            if segments and num_tasks > _MAX_TASKS:
-                break
-            segments += added
-        return segments
+            for training in (True, False):
+                if (epoch, not training) < (start.epoch, not start.training):
+                    continue
+                same = (epoch, training) == (start.epoch, start.training)
+                segment = start if same else Segment(epoch, training)
+                batches = self.batches(world_size, training=training)
+                steps = max(1, self.task_rows // batches.batch_size)
+                yield from segment_tasks(segment, batches, steps_per_task=steps)
 
-    def tasks_of(self, segment: Segment, world_size: int) -> list[FeedTask]:
-        """The tasks of one segment."""
-        batches = self.batches(world_size, training=segment.training)
-        return segment_tasks(segment, batches, steps_per_task=self.steps_per_task(world_size))
 
-    def steps_per_task(self, world_size: int) -> int:
-        """Steps that one task prepares for one rank."""
-        local_rows = -(-self.batch_size // world_size)
-        rows = min(self.view.task_rows, max(1, _TASK_BYTES // self.view.row_bytes))
-        return max(1, rows // local_rows)
+def default_window_rows(view: View) -> int:
+    """Records that are mixed with one another, where the recipe does not say."""
+    return max(view.task_rows, _WINDOW_BYTES // view.row_bytes)
+
+
+def task_rows(view: View, num_rows: int, *, data_cpus: int, object_store_bytes: int) -> int:
+    """Records that one task prepares: worth its start, few enough to hold and to share out.
+
+    Args:
+        view: How records become what the model sees.
+        num_rows: Records of the split.
+        data_cpus: Tasks that run at once; each of them is given at least two.
+        object_store_bytes: Memory for what they put out; they fill a quarter of it at most.
+    """
+    worth = max(view.task_rows, _TASK_BYTES // view.row_bytes)
+    share = object_store_bytes // (4 * data_cpus * view.row_bytes)
+    return max(1, min(worth, share, -(-num_rows // (2 * data_cpus))))
 
 
 def feed_stream(
-    plan: FeedPlan, start: Callable[[], tuple[Position, int] | None]
+    plan: FeedPlan, start: Callable[[], tuple[Segment, int] | None]
 ) -> ray.data.Dataset:
     """The stream as a Ray dataset.
 
     Args:
         plan: What is streamed.
-        start: Called on each execution, where the stream is made: (position, number of workers),
-            or None before that is known.
+        start: Called on each execution, where the stream is made: (segment with its first step,
+            number of workers), or None before that is known.
     """
     # A view may hold a large vocabulary: it is shared by the tasks, not sent with each of them.
     shared = ray.put(plan)
     source = TaskSource(
         "EpochPlan", partial(_read_shared, [shared]), partial(_tasks_from, plan, start)
     )
-    return task_stream(source)
+    return task_stream(source, block_per_row=True)
 
 
 def _tasks_from(
-    plan: FeedPlan, start: Callable[[], tuple[Position, int] | None]
+    plan: FeedPlan, start: Callable[[], tuple[Segment, int] | None]
 ) -> list[tuple[FeedTask, int]]:
     announced = start()
     if announced is None:
         # Ray Data also asks when the stream is described, before there are workers.
         return []
-    position, world_size = announced
-    return [
-        (task, world_size)
-        for segment in plan.segments(position, world_size)
-        for task in plan.tasks_of(segment, world_size)
-    ]
+    segment, world_size = announced
+    return [(task, world_size) for task in plan.execution(segment, world_size)]
 
 
 def _read_shared(
     shared: list["ray.ObjectRef[FeedPlan]"], work: tuple[FeedTask, int]
-) -> list[pa.Table]:
+) -> Iterator[pa.Table]:
     return read_feed_task(ray.get(shared[0]), work)
 
 
-def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> list[pa.Table]:
-    """Read the rows of one task and view them; one block with a row per record."""
+def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> Iterator[pa.Table]:
+    """Read the rows of one task, view them and yield them in blocks, in the order of dealing.
+
+    A block is a table of one row: some steps of one rank, as tensors. The ranks take turns, so
+    that dealing row by row gives each rank its own.
+    """
     task, world_size = work
-    segment = task.segment
+    segment, view = task.segment, plan.view
     batches = plan.batches(world_size, training=segment.training)
-    steps = range(task.first_step, task.first_step + task.num_steps)
-    local = [batches.local_positions(task.rank, step) for step in steps]
-    positions = np.concatenate([positions for positions, _ in local])
-    layout = plan.train if segment.training else plan.val
-    order = _epoch_order(layout, plan.view.seed, segment.epoch, segment.training)
-    records = read_rows(layout, order.locate(positions), plan.view.columns)
-    counts = [len(positions) for positions, _ in local]
-    rows = len(positions)
-    inputs = plan.view.arrays(records, segment.epoch if segment.training else None)
-    columns = {f"{_INPUT}{name}": _column(values) for name, values in inputs.items()}
-    return [
-        pa.table(
-            columns
-            | {
-                "target": plan.view.targets(records),
-                "record_id": records.column("record_id"),
-                "weight": np.concatenate([weights for _, weights in local]),
-                "epoch": np.full(rows, segment.epoch, np.int32),
-                "training": np.full(rows, segment.training),
-                "step": np.repeat(np.fromiter(steps, np.int32), counts),
-                "rank": np.full(rows, task.rank, np.int32),
-            }
-        )
-    ]
+    order = _epoch_order(
+        plan.layout(segment),
+        view.seed,
+        segment.epoch if segment.training else 0,
+        plan.window_rows if segment.training else 0,
+    )
+    first = task.first_step * batches.batch_size
+    end = (task.first_step + task.num_steps) * batches.batch_size
+    positions = np.arange(first, min(end, batches.num_rows), dtype=np.int64)
+    rows, places = read_rows(plan.layout(segment), order.locate(positions), view.columns)
+    for steps in _blocks(task, batches, view.row_bytes):
+        for rank in range(world_size):
+            drawn = [batches.positions(rank, step) for step in steps]
+            taken = places[np.concatenate([positions for positions, _ in drawn]) - first]
+            weights = np.concatenate([weights for _, weights in drawn])
+            yield _block(rows.take(taken), weights, plan, segment, rank, steps)
 
 
-def _column(values_N: npt.NDArray[Any]) -> Any:
-    return ArrowTensorArray.from_numpy(values_N) if values_N.ndim > 1 else pa.array(values_N)
+def _blocks(task: FeedTask, batches: BatchPlan, row_bytes: int) -> Iterator[range]:
+    """The steps of a task in runs of equal size that go out together."""
+    step, end = task.first_step, task.first_step + task.num_steps
+    while step < end:
+        local = batches.local_rows(step)
+        full = batches.full_steps if step < batches.full_steps else end
+        count = max(1, _BLOCK_BYTES // (local * row_bytes))
+        steps = range(step, min(step + count, end, full))
+        yield steps
+        step = steps.stop
+
+
+def _block(
+    rows: pa.Table,
+    weights: npt.NDArray[np.float32],
+    plan: FeedPlan,
+    segment: Segment,
+    rank: int,
+    steps: range,
+) -> pa.Table:
+    inputs = plan.view.arrays(rows, segment.epoch if segment.training else None)
+    columns = {f"{_INPUT}{name}": values for name, values in inputs.items()}
+    columns |= {"target": plan.view.targets(rows), "weight": weights}
+    place = {
+        "epoch": segment.epoch,
+        "training": segment.training,
+        "rank": rank,
+        "first_step": steps.start,
+        "num_steps": len(steps),
+    }
+    ids = rows.column("record_id").combine_chunks()
+    return pa.table(
+        {name: ArrowTensorArray.from_numpy(values[None]) for name, values in columns.items()}
+        | {"record_id": pa.ListArray.from_arrays([0, len(ids)], ids)}
+        | {name: [value] for name, value in place.items()}
+    )
 
 
 @lru_cache(maxsize=4)
-def _epoch_order(layout: ShardLayout, seed: int, epoch: int, shuffle: bool) -> EpochOrder:
-    return EpochOrder(layout, seed=seed, epoch=epoch if shuffle else 0, shuffle=shuffle)
+def _epoch_order(layout: ShardLayout, seed: int, epoch: int, window_rows: int) -> EpochOrder:
+    return EpochOrder(layout, seed=seed, epoch=epoch, window_rows=window_rows)
 
 
 @lru_cache(maxsize=64)
@@ -184,8 +225,13 @@ def _open_shard(path: str) -> pq.ParquetFile:
     return pq.ParquetFile(path, memory_map=True)
 
 
-def read_rows(layout: ShardLayout, addresses: RowAddresses, columns: Sequence[str]) -> pa.Table:
-    """Read `record_id` and `columns` of rows by address, in the order asked for.
+def read_rows(
+    layout: ShardLayout, addresses: RowAddresses, columns: Sequence[str]
+) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """Read `record_id` and `columns` of the row groups in which rows lie.
+
+    Returns:
+        The row groups' rows, and where in them each of the rows asked for is.
 
     Raises:
         DataError: A shard is gone or cannot be read any more.
@@ -210,7 +256,7 @@ def read_rows(layout: ShardLayout, addresses: RowAddresses, columns: Sequence[st
         places[mine] = offset + starts[inverse] + addresses.row[mine]
         offset += table.num_rows
         tables.append(table)
-    return pa.concat_tables(tables).take(places).combine_chunks()
+    return pa.concat_tables(tables).combine_chunks(), places
 
 
 class FeedReader:
@@ -227,7 +273,7 @@ class FeedReader:
         *,
         rank: int,
         world_size: int,
-        announce: Callable[[Position], None],
+        announce: Callable[[Segment], None],
     ) -> None:
         """Make a reader.
 
@@ -243,20 +289,23 @@ class FeedReader:
         self._rank, self._world_size = rank, world_size
         self._announce = announce
         self._batches: Iterator[Batch] = iter(())
+        self._num_left = 0
         self._first: Future[Batch | None] | None = None
 
-    def start(self, position: Position) -> None:
+    def start(self, segment: Segment) -> None:
         """Start the stream in the background, while the caller still builds its model.
 
-        Every rank must call it, with the same position.
+        Every rank must call it, with the same segment.
         """
-        self._announce(position)
+        self._announce(segment)
+        tasks = self._plan.execution(segment, self._world_size)
+        self._num_left = sum(task.num_steps for task in tasks)
         self._batches = self._open()
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
         self._first = pool.submit(next, self._batches, None)
         pool.shutdown(wait=False)
 
-    def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
+    def segment(self, segment: Segment) -> Iterator[Batch]:
         """The batches of one pass over train or val, from its first step.
 
         Raises:
@@ -264,31 +313,21 @@ class FeedReader:
         """
         batches = self._plan.batches(self._world_size, training=segment.training)
         for step in range(segment.first_step, batches.num_steps):
-            batch = self._next(Position(segment.epoch, step, global_step), segment)
+            if not self._num_left:
+                # An execution holds a number of tasks: the first is opened here, and the next.
+                self.start(replace(segment, first_step=step))
+            batch = self._take()
             expected = (segment.epoch, segment.training, step)
-            if (batch.epoch, batch.training, batch.step) != expected:
+            got = None if batch is None else (batch.epoch, batch.training, batch.step)
+            if batch is None or got != expected:
                 raise HeadraceError(
                     f"rank {self._rank} expected (epoch, training, step) {expected} from the feed "
-                    f"and got {(batch.epoch, batch.training, batch.step)}; this is a defect, "
-                    "please report it"
+                    f"and got {got or 'its end'}; this is a defect, please report it"
                 )
             yield replace(batch, global_rows=batches.global_rows(step))
 
-    def _next(self, position: Position, segment: Segment) -> Batch:
-        batch = self._take()
-        if batch is None and segment.training and position.step == segment.first_step:
-            # An execution holds whole epochs: the first is opened here, and so is the next one.
-            self.start(position)
-            batch = self._take()
-        if batch is None:
-            what = "training" if segment.training else "evaluation"
-            raise HeadraceError(
-                f"the feed ended before step {position.step} of the {what} of epoch "
-                f"{position.epoch} on rank {self._rank}; this is a defect, please report it"
-            )
-        return batch
-
     def _take(self) -> Batch | None:
+        self._num_left -= 1
         if self._first is not None:
             first, self._first = self._first, None
             return first.result()
@@ -297,35 +336,49 @@ class FeedReader:
     def _open(self) -> Iterator[Batch]:
         # Whole blocks: a batch size of None, which the annotation of Ray 2.60 forgets.
         whole_block: Any = None
-        blocks = self._iterator.iter_batches(
-            batch_size=whole_block, batch_format="numpy", prefetch_batches=2
+        blocks: Iterable[Any] = self._iterator.iter_batches(
+            batch_size=whole_block, batch_format="pyarrow", prefetch_batches=2
         )
         for block in blocks:
-            if not len(block["rank"]):
-                continue
-            if (block["rank"] != self._rank).any():
-                raise HeadraceError(
-                    f"rank {self._rank} was dealt a block of rank {block['rank'][0]}; this is a "
-                    "defect, please report it"
-                )
-            yield from _batches_of(block)
+            for row in range(block.num_rows):
+                rank = block.column("rank")[row].as_py()
+                if rank != self._rank:
+                    raise HeadraceError(
+                        f"rank {self._rank} was dealt a block of rank {rank}; this is a defect, "
+                        "please report it"
+                    )
+                yield from _batches_of(block.slice(row, 1))
 
 
-def _batches_of(block: dict[str, npt.NDArray[Any]]) -> Iterator[Batch]:
+def _batches_of(block: pa.Table) -> Iterator[Batch]:
     """Cut a block, which holds whole steps of one segment, into its steps; without copying."""
-    names = [name.removeprefix(_INPUT) for name in block if name.startswith(_INPUT)]
-    steps, starts = np.unique(block["step"], return_index=True)
-    ends = [*starts[1:].tolist(), len(block["step"])]
-    for step, start, end in zip(steps.tolist(), starts.tolist(), ends, strict=True):
-        rows = slice(start, end)
+
+    def tensor(name: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = block.column(name).chunk(0).to_numpy_ndarray()[0]
+        return values
+
+    def value(name: str) -> int:
+        return int(block.column(name)[0].as_py())
+
+    inputs = {
+        name.removeprefix(_INPUT): tensor(name)
+        for name in block.column_names
+        if name.startswith(_INPUT)
+    }
+    targets, weights = tensor("target"), tensor("weight")
+    ids = block.column("record_id").chunk(0).flatten().to_numpy(zero_copy_only=False)
+    first_step, num_steps = value("first_step"), value("num_steps")
+    local = len(targets) // num_steps
+    for number in range(num_steps):
+        rows = slice(number * local, (number + 1) * local)
         yield Batch(
-            epoch=int(block["epoch"][start]),
-            training=bool(block["training"][start]),
-            step=step,
-            inputs={name: block[f"{_INPUT}{name}"][rows] for name in names},
-            targets_B=block["target"][rows],
-            weights_B=block["weight"][rows],
-            record_ids=block["record_id"][rows],
+            epoch=value("epoch"),
+            training=bool(value("training")),
+            step=first_step + number,
+            inputs={name: values[rows] for name, values in inputs.items()},
+            targets_B=targets[rows],
+            weights_B=weights[rows],
+            record_ids=ids[rows],
             global_rows=0,
         )
 

@@ -94,15 +94,21 @@ def _attempt(
 
 
 def task_stream(
-    source: TaskSource, *, num_cpus: float = 1.0, num_gpus: float = 0.0
+    source: TaskSource,
+    *,
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    block_per_row: bool = False,
 ) -> ray.data.Dataset:
     """A stream over the outputs of a source's tasks, in the order of the tasks.
 
-    Each task becomes one block. The context is the stream's own; the process's stays as it is.
+    Each task becomes one block, or, with `block_per_row`, each table of one row that it yields:
+    that goes out while the task works on the next. The context is the stream's own; the process's
+    stays as it is.
     """
     context = DataContext.get_current().copy()
-    # One task, one block: the size of a task is chosen where it is cut.
-    context.target_max_block_size = None
+    # Ray Data holds a task's outputs together up to a size, and cuts larger ones between rows.
+    context.target_max_block_size = 1 if block_per_row else None
     context.execution_options = ExecutionOptions(preserve_order=True)
     context.execution_no_progress_timeout_s = 600
     with DataContext.current(context):

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from mlflow.tracking import MlflowClient
 
-from components.tracking.mlflow_tracker import MlflowTracker, start_mlflow
 from components.tracking.tracker import MemoryTracker, Tracker
 
 
@@ -37,6 +35,10 @@ def read_memory(tracker: Tracker) -> Seen:
 
 
 def read_mlflow(tracker: Tracker) -> Seen:
+    from mlflow.tracking import MlflowClient
+
+    from components.tracking.mlflow_tracker import MlflowTracker
+
     assert isinstance(tracker, MlflowTracker)
     client = MlflowClient(tracking_uri=tracker.uri)
     run = client.get_run(tracker.run_id)
@@ -75,10 +77,12 @@ class Case:
     read: Callable[[Tracker], Seen]
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(params=["memory", pytest.param("mlflow", marks=pytest.mark.processes)])
 def case(request: pytest.FixtureRequest, tracking_root: Path) -> Case:
     if request.param == "memory":
         return Case(MemoryTracker, read_memory)
+
+    from components.tracking.mlflow_tracker import start_mlflow
 
     def start() -> Tracker:
         return start_mlflow(

@@ -8,7 +8,6 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -71,6 +70,8 @@ def test_a_notebook_uses_public_functions_only(path: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_an_empty_folder(path: Path, tmp_path: Path) -> None:
+    from nbclient import NotebookClient
+
     notebook = read(path)
     client = NotebookClient(
         notebook,

@@ -32,8 +32,6 @@ def test_evaluation_counts_every_record_once_on_1_2_and_3_workers(fit: Fit) -> N
     # With a learning rate of almost nothing all of them evaluate the same model.
     overrides = [
         "train.epochs=1",
-        "train.batch_size=48",
-        "train.shuffle_lanes=12",
         "train.optimizer.learning_rate=1e-12",
         "train.optimizer.weight_decay=0",
     ]

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from mlflow import MlflowClient
-from mlflow.entities import Run
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 FAST = (
     "input.image_px=8",
@@ -112,8 +113,10 @@ def wait_until(condition: Any, *, timeout_s: float, what: str) -> Any:
     raise AssertionError(f"{what}: not within {timeout_s:g} s")
 
 
-def mlflow_runs(folder: Path) -> list[Run]:
+def mlflow_runs(folder: Path) -> "list[Run]":
     """All runs in the embedded database of `folder`/runs."""
+    from mlflow import MlflowClient
+
     database = folder / "runs" / "mlflow.db"
     if not database.is_file():
         return []
@@ -124,6 +127,8 @@ def mlflow_runs(folder: Path) -> list[Run]:
 
 def epochs_logged(folder: Path, run_id: str) -> list[int]:
     """The steps at which the validation accuracy of a run was logged, in order."""
+    from mlflow import MlflowClient
+
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
     return [metric.step for metric in client.get_metric_history(run_id, "val_accuracy")]
 

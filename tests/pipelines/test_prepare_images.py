@@ -111,7 +111,7 @@ def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     source = _odd_folder(tmp_path / "images")
     options = [*SMALL_IMAGES, "data.clean.max_quarantined_share=0.9"]
     whole = prepared("images", source, *options, output=tmp_path / "whole")
-    monkeypatch.setattr("components.sources.chunks.CHUNK_ROWS", 7)
+    monkeypatch.setattr("components.sources.chunks.CHUNK_ROWS", (7, 7))
     cut = prepared("images", source, *options, output=tmp_path / "cut")
     assert [s.sha256 for s in whole.manifest.shards] == [s.sha256 for s in cut.manifest.shards]
     assert digests(whole.folder)["findings.jsonl"] == digests(cut.folder)["findings.jsonl"]

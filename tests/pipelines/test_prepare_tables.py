@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import DataError
+from components.errors import DataError, RecipeError
+from components.tasks.table_view import TableView
+from pipelines import forward_fill
 from pipelines.cli import app
+from pipelines.recipe import load_recipe
 from pipelines.stages import cache_folder
 from tests.pipelines.preparing import (
     check_books,
+    digests,
     duplicates,
     exported,
     findings,
@@ -250,6 +255,155 @@ def test_a_pinned_schema_is_kept_and_drift_stops_with_the_difference(
     assert "grade: missing, was category" in message and "mark: new, category" in message
     assert "day: " in message
     assert not list((tmp_path / "runs" / "datasets").iterdir())
+
+
+def readings(num_rows: int = 900) -> pl.DataFrame:
+    """Readings of 30 sensors, with gaps; each value says its sensor and its place in time."""
+    rng = np.random.default_rng(5)
+    sensor, day = rng.integers(0, 30, num_rows), rng.permutation(num_rows)
+    return pl.DataFrame(
+        {
+            "id": [f"R{number:05d}" for number in range(num_rows)],
+            "sensor": [f"s{n:02d}" for n in sensor],
+            "day": [date(2020, 1, 1) + timedelta(days=int(n)) for n in day],
+            "value": pl.Series(sensor * 10_000 + day + 0.5).set(
+                pl.Series(rng.random(num_rows) < 0.4), None
+            ),
+            "price": rng.normal(50, 5, num_rows).round(2),
+        }
+    )
+
+
+FORWARD = "data.encode.columns.value.impute={method: forward, by: [sensor], order: day}"
+
+
+@pytest.mark.parametrize(
+    "split", ["{val: 0.2, test: 0.2}", "{method: group, column: sensor, val: 0.2, test: 0.2}"]
+)
+def test_a_missing_value_is_the_last_known_of_its_key_in_its_split(place: Path, split: str) -> None:
+    write_table(place / "readings.csv", readings())
+    options = (KEY, "data.target=price", FORWARD, f"data.split={split}")
+    data = prepared("table", place / "readings.csv", *options, output=place / "runs")
+    check_books(data)
+    assert data.manifest.shard_schema["value__carried"] == "double"
+    rows = shards(data)
+    expected = rows.sort("day").with_columns(
+        pl.when(pl.col("value").is_null())
+        .then(pl.col("value").forward_fill().over("split", "sensor"))
+        .alias("value__carried")
+    )
+    assert rows.equals(expected.sort("record_id"))
+    carried = rows.drop_nulls("value__carried")
+    assert len(carried) > 200 and rows["value"].null_count() > len(carried)
+    assert ((carried["value__carried"] // 10_000) == carried["sensor"].str.slice(1).cast(int)).all()
+    # What is known in one split alone shows in no other.
+    for part in ("train", "val", "test"):
+        known = rows.filter(split=part)["value"].drop_nulls()
+        assert carried.filter(split=part)["value__carried"].is_in(known.implode()).all()
+    table = exported(data, place / "readings_out.csv")
+    assert sum(row["value"] == "" for row in table) == rows["value"].null_count()
+    assert set(table[0]) == set(readings().columns), "imputation is no repair: the cell stays empty"
+
+
+def test_what_is_carried_depends_on_the_rows_alone(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table(place / "readings.csv", readings())
+    options = (KEY, "data.target=price", FORWARD, "data.shards.target_bytes=65536")
+    source = place / "readings.csv"
+    once = prepared("table", source, *options, output=tmp_path / "a")
+    monkeypatch.setattr(forward_fill, "_PARTITION_CELLS", 300)
+    again = prepared("table", source, *options, output=tmp_path / "b")
+    assert len(once.manifest.shards) > 3
+    assert digests(once.folder) == digests(again.folder)
+    assert once.manifest.shards == again.manifest.shards
+    whole = prepared("table", source, *options[:-1], output=tmp_path / "a")
+    assert whole.manifest.fingerprint != once.manifest.fingerprint
+    assert shards(whole).equals(shards(once))
+    plain = prepared("table", source, *options[:2], output=tmp_path / "a")
+    assert plain.manifest.fingerprint != whole.manifest.fingerprint
+    assert "value__carried" not in shards(plain).columns
+
+
+def test_carried_values_reach_the_model_s_features(place: Path) -> None:
+    write_table(place / "readings.csv", readings())
+    source, target = place / "readings.csv", "data.target=price"
+    data = prepared("table", source, KEY, target, FORWARD, output=place / "runs")
+    view = TableView(json.dumps(data.manifest.transform), seed=0)
+    (shard,) = [shard for shard in data.manifest.shards if shard.split == "train"]
+    rows = pq.read_table(data.folder / shard.path, columns=["record_id", *view.columns])
+    features = view.arrays(rows, None)["features"]
+    names = view.transform.feature_names
+    frame = pl.DataFrame(pl.from_arrow(rows))
+    median = frame["value"].median()
+    known = frame.select(pl.coalesce("value", "value__carried").fill_null(median)).to_series()
+    scores = (known - frame["value"].mean()) / frame["value"].std(ddof=0)
+    np.testing.assert_allclose(features[:, names.index("value")], scores, atol=1e-5)
+    missing = frame["value"].is_null().to_numpy()
+    np.testing.assert_array_equal(features[:, names.index("value:missing")], missing)
+
+
+def test_a_forward_fill_that_cannot_be_is_refused_in_one_line(place: Path) -> None:
+    write_table(place / "readings.csv", readings())
+    cases = {
+        "data.encode.columns.value.impute={method: forward, by: [sensr], order: day}": (
+            "columns.value.impute.by: there is no column 'sensr'; did you mean 'sensor'?"
+        ),
+        "data.encode.impute={method: forward, by: [sensor], order: id}": (
+            "data.encode.impute.order: 'id' holds identifier"
+        ),
+        "data.encode.columns.value.impute={method: forward, by: [value], order: day}": (
+            "'value' is carried forward by itself"
+        ),
+        "data.encode.columns.value.impute={method: foward, by: [sensor], order: day}": (
+            "data.encode.columns.value.impute.method = 'foward': must be 'forward'"
+        ),
+        "data.encode.columns.value.impute={method: forward, by: [sensor]}": (
+            "data.encode.columns.value.impute.order is missing"
+        ),
+        "data.encode.columns.value.impute=foward": "must be ",
+    }
+    for option, expected in cases.items():
+        with pytest.raises((DataError, RecipeError)) as refused:
+            prepared("table", place / "readings.csv", KEY, option, output=place / "runs")
+        message = str(refused.value)
+        assert expected in message and len(message.splitlines()) == 1, message
+
+
+def test_rules_call_a_column_as_the_source_does(tmp_path: Path) -> None:
+    table = frame(200).with_columns(origin=pl.Series(range(200)), record_id=pl.lit("x"))
+    write_table(tmp_path / "own.csv", table.with_columns(twice=pl.col("origin") * 2))
+    data = prepared(
+        *("table", tmp_path / "own.csv", KEY),
+        'data.clean.rules=["twice == 2 * origin", "twice + 0 == origin"]',
+        output=tmp_path / "runs",
+    )
+    broken = [line for line in findings(data) if line["reason"] == "rule_violated"]
+    assert len(broken) == 199 and broken[0]["detail"] == "twice + 0 == origin"
+
+
+def test_a_row_without_its_target_says_its_line(tmp_path: Path) -> None:
+    table = frame(200)
+    table[9, "grade"] = None
+    write_table(tmp_path / "orders.csv", table)
+    options = ("data.target=grade", "data.columns.grade.kind=category")
+    data = prepared("table", tmp_path / "orders.csv", KEY, *options, output=tmp_path / "runs")
+    (line,) = [line for line in findings(data) if line["reason"] == "missing_label"]
+    assert (line["record"], line["line"], line["column"]) == (10, 11, "grade")
+
+
+def test_a_policy_that_cannot_be_is_refused_where_it_was_written(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(
+        "task: tabular_regression\nname: own\ndata:\n  source: {path: a.csv}\n  target: y\n"
+        "  clean:\n    policy:\n      outlier: keep\n"
+    )
+    for policy in ("encoding=quarantine", "blank=keep"):
+        with pytest.raises(RecipeError, match=f"^override 'data.clean.policy.{policy}'"):
+            load_recipe(str(recipe), [f"data.clean.policy.{policy}"])
+    recipe.write_text(recipe.read_text().replace("outlier: keep", "outlier: repair"))
+    with pytest.raises(RecipeError, match=r"own\.yaml, line 8: data\.clean: outlier: repair"):
+        load_recipe(str(recipe))
 
 
 def test_what_is_fitted_comes_from_train_alone(place: Path) -> None:

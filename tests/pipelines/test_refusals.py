@@ -84,7 +84,7 @@ def test_a_parquet_without_the_column(refused: Callable[..., str], tmp_path: Pat
         ("data.split={val: 0.6, test: 0.5}", "leaves no record to train on"),
         ("train.schedule.warmup_epochs=99", "the warm-up must end before train.epochs = 10"),
         ("cluster.device=cuda", "set cluster.device=auto"),
-        ("cluster.workers=3", "multiples of 3 for shuffle_lanes and batch_size"),
+        ("cluster.workers=65", "cluster.workers = 65 cannot each have a record in a step"),
         ("output=s3://bucket/runs", "output"),
         ("model.name=resnets", "resnet"),
     ],

@@ -37,6 +37,9 @@ _OPPOSITES = (
 _ROWS = ("qwertyuiop", "qwertzuiop", "azertyuiop", "asdfghjkl", "qsdfghjklm", "zxcvbnm", "yxcvbnm")
 _NEIGHBOURS = {frozenset(pair) for row in _ROWS for pair in pairwise(row)}
 
+# Cyrillic and Greek letters that look like Latin ones, of which each stands for one below.
+_LOOKALIKES = str.maketrans("аеорсухіјѕкмнтвαονιρτκυε", "aeopcyxijskmhtbaoviptkue")
+
 _RARE_SHARE = 0.02
 _RARE_COUNT = 3
 _FREQUENT_RATIO = 10
@@ -107,9 +110,13 @@ def fold_key(spelling: str) -> str:
 
     Case, accents on Latin letters, compatibility forms (ﬁ, full width), and blanks, `_`, `-`,
     `/` and dots between letters do not count, nor do dots and commas at the end. Between two
-    digits they do (`1-2` is not `12`), and so do signs at the ends (`A-` is not `A`).
+    digits they do (`1-2` is not `12`), and so do signs at the ends (`A-` is not `A`). A Latin
+    word with a Cyrillic or Greek letter that looks like a Latin one is that Latin word.
     """
     plain = _CLOSING.sub("", _without_accents(unicodedata.normalize("NFKC", spelling)).casefold())
+    if not plain.isascii() and any("a" <= char <= "z" for char in plain):
+        latin = plain.translate(_LOOKALIKES)
+        plain = latin if latin.isascii() else plain
     return _SEPARATOR.sub(_joined, plain.strip()) or spelling
 
 

@@ -31,6 +31,7 @@ DTYPES: dict[ColumnKind, pl.DataType] = {
 """Type of a cleaned column by its kind."""
 
 _LARGEST_INTEGER = 2**53
+_MICROSECONDS_PER_DAY = 86_400_000_000
 _PADDED = "blanks around the value"
 
 
@@ -66,9 +67,13 @@ def read_column(cells: pl.Series, column: ColumnSchema, policies: Policies) -> R
 
 
 def outside_bounds(values: pl.Series, column: ColumnSchema) -> pl.Series | None:
-    """Which numbers are no plausible values; None where all are (the quick way)."""
+    """Which numbers or dates are no plausible values; None where all are (the quick way)."""
     low, high = column.minimum, column.maximum
-    if (low is None and high is None) or not values.dtype.is_numeric():
+    if low is None and high is None:
+        return None
+    if values.dtype.is_temporal():
+        values = values.cast(pl.Datetime("us")).cast(pl.Int64) / _MICROSECONDS_PER_DAY
+    if not values.dtype.is_numeric():
         return None
     least, most = values.min(), values.max()
     if not isinstance(least, int | float) or not isinstance(most, int | float):

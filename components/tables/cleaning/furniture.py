@@ -7,12 +7,17 @@ import polars as pl
 from components.records.reasons import Reason
 from components.tables.schema import RAW_RECORD, ColumnSchema
 
-_LABEL = (
-    r"(?i)^\W*(?:(?:grand|sub|overall|running|column|year|month)[\s_-]*)?"
+_WORD = (
+    r"(?:(?:grand|sub|overall|running|column|year|month)[\s_-]*)?"
     r"(?:totals?|sums?|average|avg|mean|summe|gesamt|gesamtsumme|insgesamt|zwischensumme|endsumme"
     r"|durchschnitt|mittelwert|somme|moyenne|promedio|totaal|итого|всего|合計|总计)"
+)
+_LABEL = (
+    rf"(?i)^\W*{_WORD}"
     r"(?:\s+of\s+(?:above|all)|\s+general|\s+général)?\s*[:=]?\s*(?:\(?\d{4}\)?)?\W*$"
 )
+_LIKELY = rf"(?i)^\W*{_WORD}(?:\W.{{0,30}})?$|^.{{1,30}}\W{_WORD}\W*$"
+"""A label that may say of what: `Subtotal 3`, `Total for March`, `Germany Total`."""
 _DESCRIBING = ("text", "category", "identifier", "date", "datetime", "boolean")
 
 SET_ASIDE_SCHEMA = {RAW_RECORD: pl.Int64(), "reason": pl.Utf8(), "detail": pl.Utf8()}
@@ -26,6 +31,7 @@ def furniture(rows: pl.DataFrame, columns: Sequence[ColumnSchema]) -> pl.DataFra
     their column's name. Summary: one cell says total, sum, average or the like, and the row has
     nothing else that describes it (texts, names and dates are empty); in a table with one such
     column a number must be implausible besides, or the label stand where numbers or dates belong.
+    Where the label says of what, as `Subtotal 3`, half of the cells have to be empty, too.
     A category called Total in a row that is otherwise filled is data.
 
     Args:
@@ -41,6 +47,29 @@ def furniture(rows: pl.DataFrame, columns: Sequence[ColumnSchema]) -> pl.DataFra
         _told(_summaries(rows, columns), Reason.SUMMARY_ROW, "sums up other rows"),
     ]
     return pl.concat(found).unique(RAW_RECORD, keep="first", maintain_order=True)
+
+
+def plain_furniture(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """Rows that are the header again, or a sum beside mostly empty cells, by their texts alone.
+
+    For what is learned before anything is known of the columns.
+    """
+    num_empty = pl.sum_horizontal([pl.col(name).fill_null("") == "" for name in names])
+    places = rows.select((num_empty * 2 >= len(names)).alias("mostly")).to_series().arg_true()
+    cells = [pl.col(name).fill_null("").str.strip_chars() for name in names]
+    labelled = rows[places].select(pl.any_horizontal(cell.str.contains(_LABEL) for cell in cells))
+    return _repeats_header(rows, names).scatter(places.filter(labelled.to_series()), True)
+
+
+def _repeats_header(rows: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    same = [
+        pl.col(name).fill_null("").str.strip_chars().str.to_lowercase() == name.strip().lower()
+        for name in names
+    ]
+    places = rows.select(pl.any_horizontal(same[:2])).to_series().arg_true()
+    least = max(0.8 * len(names), min(2, len(names)))
+    again = rows[places].select(pl.sum_horizontal(same) >= least).to_series()
+    return pl.repeat(False, rows.height, eager=True).scatter(places.filter(again), True)
 
 
 def _told(rows: pl.DataFrame, reason: Reason, detail: str) -> pl.DataFrame:
@@ -68,18 +97,14 @@ def _blank(rows: pl.DataFrame, columns: Sequence[ColumnSchema]) -> pl.Series:
 
 
 def _headers(rows: pl.DataFrame, columns: Sequence[ColumnSchema]) -> pl.DataFrame:
-    same = [_text(column).str.to_lowercase() == column.name.strip().lower() for column in columns]
-    likely = rows.filter(pl.any_horizontal(same[:2]))
-    least = max(0.8 * len(columns), min(2, len(columns)))
-    return likely.filter(pl.sum_horizontal(same) >= least)
+    return rows.filter(_repeats_header(rows, [column.name for column in columns]))
 
 
 def _summaries(rows: pl.DataFrame, columns: Sequence[ColumnSchema]) -> pl.DataFrame:
-    labelled = [_text(column).str.contains(_LABEL) for column in columns]
-    # Numbers, dates and ids hardly repeat, words do: the quick way looks for the word's start.
-    likely = rows.filter(pl.any_horizontal(labelled))
+    likely = rows.filter(pl.any_horizontal(_text(c).str.contains(_LIKELY) for c in columns))
     if likely.is_empty():
         return likely
+    is_labelled = pl.any_horizontal(_text(c).str.contains(_LABEL) for c in columns)
     describing = [column for column in columns if column.kind in _DESCRIBING]
     numbers = [column for column in columns if column.kind in ("integer", "number")]
     num_described = pl.sum_horizontal(
@@ -100,7 +125,15 @@ def _summaries(rows: pl.DataFrame, columns: Sequence[ColumnSchema]) -> pl.DataFr
     if len(describing) == 1 and not numbers:
         bare = pl.lit(False)
     mostly_empty = num_empty * 2 >= len(columns)
-    return likely.filter(bare | (mostly_empty & (num_described <= 1)))
+    num_others = pl.sum_horizontal(
+        [~_is_empty(column) & ~_text(column).str.contains(_LIKELY) for column in describing]
+        or [pl.lit(0)]
+    )
+    num_sums = pl.sum_horizontal([~_is_empty(column) for column in numbers] or [pl.lit(0)])
+    of_something = mostly_empty & (num_others == 0) & (num_sums > 0) & pl.lit(len(describing) > 1)
+    return likely.filter(
+        (is_labelled & (bare | (mostly_empty & (num_described <= 1)))) | of_something
+    )
 
 
 def _implausible(column: ColumnSchema) -> pl.Expr:

@@ -9,6 +9,7 @@ from components.records.reasons import Policy, Reason
 from components.tables.cleaning.cells import DTYPES, outside_bounds
 from components.tables.cleaning.notes import action_of, no_notes, notes
 from components.tables.cleaning.odd_cells import Policies, written
+from components.tables.cleaning.outliers import bound_text
 from components.tables.cleaning.reading import ReadRows
 from components.tables.cleaning.rule_repairs import solved_cells
 from components.tables.cleaning.rules import Rule
@@ -61,6 +62,8 @@ def judge_outliers(
             marks.append(flags.cast(pl.Int8).alias(f"{column.name}__outlier"))
         if outside is None:
             continue
+        if action == "clip" and values.dtype.is_temporal():
+            action = "keep"  # another day would be as wrong
         clipped = values.clip(column.minimum, column.maximum) if action == "clip" else values
         rows = pl.DataFrame(
             [
@@ -70,7 +73,8 @@ def judge_outliers(
             ]
         )
         said = {"clip": Action.REPAIRED, "quarantine": Action.QUARANTINED}.get(action, Action.KEPT)
-        detail = f"plausible: {_bound(column.minimum)} to {_bound(column.maximum)}"
+        bounds = [bound_text(bound, column.kind) for bound in (column.minimum, column.maximum)]
+        detail = f"plausible: {' to '.join(bounds)}"
         found.append(
             notes(
                 rows,
@@ -82,10 +86,6 @@ def judge_outliers(
         )
         frame = frame.with_columns(clipped.cast(DTYPES[column.kind]).alias(column.name))
     return frame.with_columns(marks), pl.concat(found)
-
-
-def _bound(value: float | None) -> str:
-    return "any" if value is None else f"{value:.6g}"
 
 
 def with_actions(odd: pl.DataFrame, policies: Policies) -> pl.DataFrame:

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from datetime import date, timedelta
 from statistics import NormalDist
 
 from components.tables.config import OutlierConfig
+from components.tables.schema import ColumnKind
 
 Quantile = Callable[[float], float]
 Bounds = tuple[float | None, float | None]
@@ -49,6 +51,41 @@ def plausible_bounds(quantile: Quantile, count: int, config: OutlierConfig) -> B
         return lower - limit * spread, upper + limit * spread
     sigma = spread / 1.349  # of the normal distribution
     return median - limit * sigma, median + limit * sigma
+
+
+def plausible_days(quantile: Quantile, count: int) -> Bounds:
+    """First and last plausible day of a column of dates, in days since 1970-01-01.
+
+    As for numbers, with each tail's own spread, but on the plain scale alone: the zero of a
+    calendar means nothing. A tail that is heavier than exponential has no bound: few old records
+    beside many new ones are no mistake, 1900-01-01 or 3024 among years from 2020 on is one.
+
+    Args:
+        quantile: Day below which a share (0 to 1) of the dates lies.
+        count: Dates behind the quantiles; with fewer than 20 nothing is told.
+    """
+    if count < _LEAST_COUNT:
+        return None, None
+    outer, limit = _outer_share(count), DEFAULT_LIMITS["auto"]
+    if quantile(1.0 - outer) == quantile(outer):
+        return None, None
+    sides: list[float | None] = []
+    for tail in (lambda share: -quantile(1.0 - share), quantile):
+        sides.append(None if _is_heavy(tail, outer) else _drawn_on(tail, outer, limit))
+    low, high = sides
+    return None if low is None else math.floor(-low), None if high is None else math.ceil(high)
+
+
+def bound_text(value: float | None, kind: ColumnKind) -> str:
+    """A bound in words: a number of six digits, or a day."""
+    if value is None:
+        return "any"
+    if kind not in ("date", "datetime"):
+        return f"{value:.6g}"
+    try:
+        return (date(1970, 1, 1) + timedelta(days=value)).isoformat()
+    except OverflowError:
+        return "any"
 
 
 def _checked_limit(config: OutlierConfig) -> float:

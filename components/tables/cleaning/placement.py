@@ -30,24 +30,42 @@ class TextHabits:
         numbers: Whether numbers occur among them.
         dates: Whether dates occur among them.
         digits: Whether digits occur in them.
+        strangers: Categories of other columns that never occur in this one.
     """
 
     shape: str | None
     numbers: bool
     dates: bool
     digits: bool
+    strangers: frozenset[str] = frozenset()
 
 
 def text_habits(rows: pl.DataFrame, columns: Sequence[ColumnSchema]) -> dict[str, TextHabits]:
-    """Learn what the columns of text look like, from the first 5,000 rows."""
+    """Learn what the columns of text look like, from the first 5,000 rows.
+
+    Args:
+        rows: Rows that stand under their columns, as far as is known.
+        columns: What the columns hold.
+    """
+    strangers = _strangers(rows, [column.name for column in columns if column.kind == "category"])
     return {
-        column.name: _habits(rows[column.name].head(_SAMPLE), column)
+        column.name: _habits(rows[column.name].head(_SAMPLE), column, strangers)
         for column in columns
         if column.kind in ("text", "category", "identifier")
     }
 
 
-def _habits(cells: pl.Series, column: ColumnSchema) -> TextHabits:
+def _strangers(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, frozenset[str]]:
+    """For each column of categories those of the others that it never holds."""
+    trimmed = {name: rows[name].str.strip_chars().unique().drop_nulls() for name in names}
+    held = {name: frozenset(cells.to_list()) - {""} for name, cells in trimmed.items()}
+    everywhere = frozenset().union(*held.values())
+    return {name: everywhere - mine for name, mine in held.items()}
+
+
+def _habits(
+    cells: pl.Series, column: ColumnSchema, strangers: Mapping[str, frozenset[str]]
+) -> TextHabits:
     missing = is_missing(pl.col("cell"), column.missing, column.not_missing)
     filled = pl.DataFrame({"cell": cells}).filter(~missing)
     if filled.height < _LEAST_SAMPLE:
@@ -58,7 +76,8 @@ def _habits(cells: pl.Series, column: ColumnSchema) -> TextHabits:
         for pattern in (_NUMBER_LIKE, _DATE_LIKE, _DIGIT)
     ).row(0)
     numbers, dates, digits = (share > _RARE for share in shares)
-    return TextHabits(_common_shape(filled), numbers, dates, digits)
+    unknown = strangers.get(column.name, frozenset())
+    return TextHabits(_common_shape(filled), numbers, dates, digits, unknown)
 
 
 def _common_shape(filled: pl.DataFrame) -> str | None:
@@ -91,13 +110,17 @@ class Placement:
     policies: Policies
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Misfits and strength of each row."""
+        """Misfits, unreadable cells and strength of each row."""
         misfits = pl.repeat(0, rows.height, dtype=pl.Int32, eager=True)
-        strength = misfits
+        unreadable = strength = misfits
         values: list[pl.Series] = []
         for column in self.columns:
             read = read_column(rows[column.name], column, self.policies)
+            unreadable = unreadable + (read.misfits & read.values.is_null()).cast(pl.Int32)
             odd, certain = read.misfits, read.values.is_not_null() & ~read.misfits
+            if read.odd.height:
+                # What is written in another way than its column may belong to another one.
+                certain = certain.scatter(read.odd["row"].unique(), False)
             if column.name in self.habits:
                 odd = odd | self._unusual(rows[column.name], read.values, column)
                 certain = certain & ~odd & self._is_telling(rows[column.name], column)
@@ -109,7 +132,7 @@ class Placement:
             holds = typed.select(holds=rule.holds).to_series()
             misfits = misfits + (~holds).fill_null(False).cast(pl.Int32)
             strength = strength + holds.fill_null(False).cast(pl.Int32)
-        return pl.DataFrame({"misfits": misfits, "strength": strength})
+        return pl.DataFrame({"misfits": misfits, "unreadable": unreadable, "strength": strength})
 
     def _is_telling(self, cells: pl.Series, column: ColumnSchema) -> pl.Series:
         """Whether a text is written as nearly all of its column are, or is a known category."""
@@ -121,9 +144,9 @@ class Placement:
         return pl.DataFrame({"cell": cells}).select(_has_shape(pl.col("cell"), shape)).to_series()
 
     def _unusual(self, cells: pl.Series, values: pl.Series, column: ColumnSchema) -> pl.Series:
-        """Numbers, dates or digits among words, or another pattern than all others have."""
+        """Numbers, dates or digits among words, another pattern than all others, or a stranger."""
         habits, cell = self.habits[column.name], pl.col("cell")
-        unusual = pl.lit(False)
+        unusual = cell.str.strip_chars().is_in(habits.strangers)
         if not habits.numbers:
             unusual = unusual | cell.str.contains(_NUMBER_LIKE)
         if not habits.dates:
@@ -140,10 +163,16 @@ class Placement:
 
 
 def misplaced(rows: pl.DataFrame, doubtful: pl.Series, placement: Placement) -> pl.DataFrame:
-    """Of the rows with a cell that does not fit, those in which at least two do not."""
+    """Of the rows with a cell that does not fit, those whose values may have moved.
+
+    At least two cells do not fit, or one cannot be read at all and another one is empty.
+    """
     suspects = rows.filter(doubtful)
     if suspects.is_empty():
         return suspects
     names = [column.name for column in placement.columns]
     judged = placement(suspects.select(names))
-    return suspects.select(RAW_RECORD, *names).filter(judged["misfits"] >= 2)
+    blank = pl.any_horizontal(pl.col(name).fill_null("").str.strip_chars() == "" for name in names)
+    has_blank = suspects.select(blank.alias("blank")).to_series()
+    moved = (judged["misfits"] == 1) & (judged["unreadable"] == 1) & has_blank
+    return suspects.select(RAW_RECORD, *names).filter(moved | (judged["misfits"] >= 2))

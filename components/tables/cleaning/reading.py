@@ -1,7 +1,7 @@
 """From the raw rows of a chunk to rows read by kind, each value under its column."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import polars as pl
@@ -145,7 +145,11 @@ def put_right(
         schema.columns, text_habits(regular, schema.columns), rules, config.policy
     )
     suspects = misplaced(regular, read.doubtful, placement).head(MOST_REALIGNED)
-    shifted = unshift(suspects, names, placement)
+    if suspects.height:
+        # Seen without what stands beside its column, a column tells better what belongs there.
+        straight = regular.join(suspects, on=RAW_RECORD, how="anti", maintain_order="left")
+        placement = replace(placement, habits=text_habits(straight, schema.columns))
+    shifted, undecided = unshift(suspects, names, placement)
     mended = realign(
         ragged.head(MOST_REALIGNED), names, placement, delimiter, _splittable(schema.columns)
     )
@@ -156,6 +160,11 @@ def put_right(
         action=action_of(Reason.SHIFTED_ROW, config.policy).value,
     )
     lost = lost.join(mended, on=RAW_RECORD, how="anti", maintain_order="left")
+    beside = undecided.with_columns(
+        reason=pl.lit(Reason.SHIFTED_ROW.value),
+        detail=pl.lit("values stand beside their columns, and fit in more than one way"),
+    )
+    lost = pl.concat([lost, beside])
     if both.is_empty():
         return read, moved, lost
     apart = partial(read_rows, columns=schema.columns, policies=config.policy)

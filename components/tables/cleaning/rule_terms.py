@@ -10,7 +10,7 @@ from typing import Literal
 
 import polars as pl
 
-from components.tables.schema import ColumnKind
+from components.tables.schema import ColumnKind, prepared_name
 
 TermKind = Literal["number", "text", "boolean", "date", "null"]
 
@@ -77,7 +77,7 @@ class RuleCompiler:
 
     def column_name(self, node: ast.Name) -> str:
         """The column that a name means."""
-        name = self.names.get(node.id, node.id)
+        name = prepared_name(self.names.get(node.id, node.id))
         if name not in self.kinds:
             near = difflib.get_close_matches(name, self.kinds, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(self.kinds)}"

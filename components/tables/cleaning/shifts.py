@@ -10,8 +10,9 @@ from components.tables.schema import RAW_RECORD
 
 Judge = Callable[[pl.DataFrame], pl.DataFrame]
 """From rows of texts under their columns to one row each of `misfits`, how many cells cannot
-belong to their column (unreadable, unknown category, outside of the plausible values), and
-`strength`, how many certainly do."""
+belong to their column (unreadable, unknown category, outside of the plausible values),
+`unreadable`, how many of these cannot be read at all, and `strength`, how many certainly belong
+there."""
 
 LARGEST_DIFFERENCE = 2
 """Fields too few or too many up to which a row is realigned."""
@@ -33,6 +34,7 @@ class Alignment:
         detail: In words.
         cuts: Whether values may have been lost at the end of the row.
         split: Column whose value has grown together with the next one's, and its length.
+        is_move: Whether it only moves all values from one column on.
     """
 
     sources: tuple[tuple[int, ...], ...]
@@ -40,6 +42,7 @@ class Alignment:
     detail: str
     cuts: bool = False
     split: tuple[int, int] | None = None
+    is_move: bool = False
 
 
 def realign(
@@ -72,7 +75,7 @@ def realign(
     for (count,), part in counted.partition_by("num_fields", as_dict=True).items():
         assert isinstance(count, int)
         ways = list(ragged_alignments(count, columns))
-        best, hopeless = _best(part, ways, columns, judge, delimiter)
+        best, hopeless, _ = _best(part, ways, columns, judge, delimiter)
         realigned.append(best)
         if count == len(columns) - 1 and splittable:
             ways = list(split_alignments(columns, splittable))
@@ -80,23 +83,38 @@ def realign(
     return pl.concat(realigned)
 
 
-def unshift(rows: pl.DataFrame, columns: Sequence[str], judge: Judge) -> pl.DataFrame:
+def unshift(
+    rows: pl.DataFrame, columns: Sequence[str], judge: Judge
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Put back values that sit beside their columns in rows with the right number of fields.
 
     Tried are: everything from one column on moved one or two places right or left (an empty cell
     stands where the move began or ended), the row rotated by one, two cells swapped. Taken is the
-    one way in which every cell fits.
+    one way in which every cell fits. Where only one cell misfits, moves alone are tried, and have
+    to bring more cells under columns in which they certainly belong.
 
     Args:
-        rows: RAW_RECORD and the columns as texts, of rows in which at least two cells misfit.
+        rows: RAW_RECORD and the columns as texts, of rows in which a cell misfits.
         columns: Names of the columns.
         judge: Tells how well texts fit.
 
     Returns:
-        RAW_RECORD, the columns and `detail`, of the rows that were put right.
+        RAW_RECORD, the columns and `detail`, of the rows that were put right; RAW_RECORD of those
+        that several moves would put right.
     """
-    fields = rows.select(RAW_RECORD, fields=pl.concat_list(pl.col(columns)))
-    return _best(fields, list(shift_alignments(columns)), columns, judge, "")[0]
+    judged = judge(rows.select(columns))
+    fields = rows.select(
+        RAW_RECORD, fields=pl.concat_list(pl.col(columns)), least=judged["strength"] + 1
+    )
+    alone = judged["misfits"] == 1
+    ways = list(shift_alignments(columns))
+    moves = [way for way in ways if way.is_move]
+    several = fields.filter(~alone).with_columns(least=pl.lit(0, pl.Int32))
+    parts = [
+        _best(several, ways, columns, judge, ""),
+        _best(fields.filter(alone), moves, columns, judge, ""),
+    ]
+    return pl.concat([part[0] for part in parts]), pl.concat([part[2] for part in parts])
 
 
 def ragged_alignments(num_fields: int, columns: Sequence[str]) -> Iterator[Alignment]:
@@ -140,12 +158,11 @@ def shift_alignments(columns: Sequence[str]) -> Iterator[Alignment]:
             name = repr(columns[start])
             right = [*straight[:start], *straight[start + step :], *[()] * step]
             dropped = tuple(range(start, start + step))
-            yield Alignment(
-                tuple(right), dropped, f"values from {name} on were {step} too far right"
-            )
+            words = f"values from {name} on were {step} too far"
+            yield Alignment(tuple(right), dropped, f"{words} right", is_move=True)
             left = [*straight[:start], *[()] * step, *straight[start : width - step]]
             end = tuple(range(width - step, width))
-            yield Alignment(tuple(left), end, f"values from {name} on were {step} too far left")
+            yield Alignment(tuple(left), end, f"{words} left", is_move=True)
     if width > 2:
         yield Alignment((*straight[1:], straight[0]), (), "the last value stood first")
         yield Alignment((straight[-1], *straight[:-1]), (), "the first value stood last")
@@ -201,10 +218,13 @@ def _best(
     columns: Sequence[str],
     judge: Judge,
     delimiter: str,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows laid in their one good way, and those of `rows` that have none at all."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Rows laid in their one good way, those that have none at all, and those with several moves.
+
+    Rows with a column `least` are laid only in ways of that strength.
+    """
     if rows.is_empty() or not alignments:
-        return _nothing(rows, columns), rows.clear()
+        return _nothing(rows, columns), rows.clear(), rows.clear().select(RAW_RECORD)
     # Blank and missing are one: else two ways that differ in nothing else would be two.
     element = pl.element()
     filled = pl.when(element.str.strip_chars() != "").then(element)
@@ -215,12 +235,21 @@ def _best(
         for start in range(0, rows.height, at_once)
     ]
     fits = pl.concat(fitting)
+    if "least" in rows.columns:
+        least = rows.select(RAW_RECORD, "least")
+        fits = fits.join(least, on=RAW_RECORD, maintain_order="left")
+        fits = fits.filter(pl.col("strength") >= pl.col("least"))
     # Two ways that give the same cells are one.
     distinct = fits.unique([RAW_RECORD, *columns], keep="first", maintain_order=True)
     top = distinct.filter(pl.col("strength") == pl.col("strength").max().over(RAW_RECORD))
     alone = top.filter((pl.len().over(RAW_RECORD) == 1) & ~pl.col("cuts"))
     hopeless = rows.join(fits, on=RAW_RECORD, how="anti", maintain_order="left")
-    return alone.select(RAW_RECORD, *columns, "detail"), hopeless
+    open_moves = (
+        top.group_by(RAW_RECORD, maintain_order=True)
+        .agg(pl.len(), pl.col("is_move").all())
+        .filter((pl.col("len") > 1) & pl.col("is_move"))
+    )
+    return alone.select(RAW_RECORD, *columns, "detail"), hopeless, open_moves.select(RAW_RECORD)
 
 
 def _fitting(
@@ -276,6 +305,7 @@ def _laid(
         at_blank=pl.sum_horizontal(blanks) if blanks else pl.lit(0, pl.Int32),
         detail=pl.lit(alignment.detail),
         cuts=pl.lit(alignment.cuts),
+        is_move=pl.lit(alignment.is_move),
     )
 
 

@@ -34,6 +34,9 @@ class NumberColumn(Config):
     """In the place of a missing value; None: a missing value is an error."""
     joint: Literal["knn", "model"] | None = None
     """The imputer over several columns that fills it in place of `fill`."""
+    carried: bool = False
+    """Whether NAME__carried comes before all that in the rows that have it: the last known value
+    of the same key."""
     indicator: bool
     """Whether NAME:missing follows, 1 where the value was missing."""
 
@@ -54,6 +57,9 @@ class EncodedColumn(Config):
     ]
     fill: str | None = None
     """In the place of a missing value; None: by the encoder's rule."""
+    carried: bool = False
+    """Whether NAME__carried comes before all that in the rows that have it: the last known value
+    of the same key."""
     indicator: bool
     """Whether NAME:missing follows, 1 where the value was missing."""
 

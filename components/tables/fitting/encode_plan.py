@@ -1,13 +1,14 @@
 """How the columns of a table become features: the recipe's settings, and the plan they give."""
 
 import difflib
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.config import Config
 from components.errors import RecipeError
 from components.tables.fitting.encoders import DatePart
+from components.tables.fitting.forward_fill import Carry, ForwardFill
 from components.tables.fitting.impute import ImputerName
 from components.tables.fitting.scalers import FROM_SKETCH, ScalerName
 from components.tables.fitting.statistics import Measure, StatisticsSpec
@@ -31,7 +32,7 @@ class ColumnEncodeConfig(Config):
     integers, identifiers and text, by their spelling."""
     scale: ScalerName | None = None
     """How numbers are scaled, in place of data.encode.numbers."""
-    impute: ImputerName | None = None
+    impute: ImputerName | ForwardFill | None = None
     """What stands in for a missing value, in place of data.encode.impute."""
     fill: float | str | None = None
     """The value of impute: constant."""
@@ -68,8 +69,9 @@ class EncodeConfig(Config):
         "elapsed", "year", "month", "weekday", "day_of_year", "hour",
     )  # fmt: skip
     """Parts of dates that become features; hours only of columns with a time."""
-    impute: ImputerName = "median"
-    """What stands in for a missing number."""
+    impute: ImputerName | ForwardFill = "median"
+    """What stands in for a missing number: the name of an imputer, or {method: forward, by: [key],
+    order: time} for the last known value of the same key."""
     indicator: bool = True
     """A column NAME:missing beside each column that has missing values in train."""
     num_neighbours: int = Field(5, ge=1)
@@ -83,6 +85,17 @@ class EncodeConfig(Config):
     columns: dict[str, ColumnEncodeConfig] = Field(default_factory=dict)
     """Settings of single columns."""
 
+    @model_validator(mode="after")
+    def _goes_by_others(self) -> Self:
+        for name, column in self.columns.items():
+            forward = column.impute
+            if isinstance(forward, ForwardFill) and name in (*forward.by, forward.order):
+                raise ValueError(
+                    f"columns {name!r} is carried forward by itself; name other columns in "
+                    "impute.by and impute.order"
+                )
+        return self
+
 
 class ColumnPlan(Config):
     """How one column becomes features; all settings resolved."""
@@ -92,6 +105,8 @@ class ColumnPlan(Config):
     encode: Encoding
     scale: ScalerName = "none"
     impute: ImputerName = "auto"
+    forward: ForwardFill | None = None
+    """Comes before `impute`."""
     fill: float | str | None = None
     indicator: bool = True
     min_frequency: int = 1
@@ -112,6 +127,15 @@ class EncodePlan(Config):
     max_categories: int
     num_neighbours: int
 
+    @property
+    def carries(self) -> tuple[Carry, ...]:
+        """What is carried forward before anything is encoded, by key and order."""
+        columns: dict[tuple[tuple[str, ...], str], list[str]] = {}
+        for plan in self.columns:
+            if plan.forward is not None:
+                columns.setdefault((plan.forward.by, plan.forward.order), []).append(plan.name)
+        return tuple(Carry(by, order, tuple(names)) for (by, order), names in columns.items())
+
 
 def fit_plan(
     schema: TableSchema,
@@ -129,6 +153,7 @@ def fit_plan(
         RecipeError: A setting names no column, or cannot hold for its column.
     """
     _check_names(schema, target, config)
+    _check_forward(schema, target, config)
     if target is not None and task is None:
         numeric = schema.column(target).kind in ("integer", "number")
         task = "tabular_regression" if numeric else "tabular_classification"
@@ -154,18 +179,22 @@ def fit_plan(
 
 
 def _check_names(schema: TableSchema, target: str | None, config: EncodeConfig) -> None:
-    names = [column.name for column in schema.columns]
     said = [("data.encode.drop", name) for name in config.drop]
     said += [("data.encode.columns", name) for name in config.columns]
     if target is not None:
         said.append(("target", target))
     for place, name in said:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"columns are {', '.join(names)}"
-            raise RecipeError(f"{place}: there is no column {name!r}; {hint}")
+        _check_name(place, name, schema)
     if target in config.drop:
         raise RecipeError(f"data.encode.drop: {target!r} is the target; take it out of the list")
+
+
+def _check_name(place: str, name: str, schema: TableSchema) -> None:
+    names = [column.name for column in schema.columns]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"columns are {', '.join(names)}"
+        raise RecipeError(f"{place}: there is no column {name!r}; {hint}")
 
 
 def _encoding(column: ColumnSchema, config: EncodeConfig) -> Encoding | None:
@@ -190,12 +219,14 @@ def _column_plan(
     numeric = encode == "number"
     boolean = column.kind == "boolean"
     parts = own.parts if own.parts is not None else config.dates
+    forward, impute = _imputer(column, encode, own, config)
     return ColumnPlan(
         name=column.name,
         kind=column.kind,
         encode=encode,
         scale=own.scale or ("none" if boolean or not numeric else config.numbers),
-        impute=own.impute or (config.impute if numeric and not boolean else "auto"),
+        impute=impute,
+        forward=forward,
         fill=own.fill,
         indicator=config.indicator if own.indicator is None else own.indicator,
         min_frequency=own.min_frequency or config.min_frequency,
@@ -203,6 +234,54 @@ def _column_plan(
         smoothing=own.smoothing,
         parts=tuple(part for part in parts if part != "hour" or column.kind == "datetime"),
     )
+
+
+def _imputer(
+    column: ColumnSchema, encode: Encoding, own: ColumnEncodeConfig, config: EncodeConfig
+) -> tuple[ForwardFill | None, ImputerName]:
+    """What is carried forward, if anything, and what stands in for the missing values left."""
+    number = encode == "number" and column.kind != "boolean"
+    whole, forward = config.impute, own.impute
+    if isinstance(whole, ForwardFill):
+        # Of all numbers at once: the key and the time themselves are carried along nothing.
+        if number and own.impute is None and column.name not in (*whole.by, whole.order):
+            forward = whole
+        whole = whole.then or "auto"
+    name = forward.then if isinstance(forward, ForwardFill) else forward
+    name = name or (whole if number else "auto")
+    if number and name == "auto":
+        name = "median"
+    return (forward if isinstance(forward, ForwardFill) else None), name
+
+
+def _check_forward(schema: TableSchema, target: str | None, config: EncodeConfig) -> None:
+    """Refuse a forward fill along columns that are not there or say nothing of before and after."""
+    said = [
+        (f"data.encode.columns.{name}.impute", own.impute) for name, own in config.columns.items()
+    ]
+    for place, forward in [("data.encode.impute", config.impute), *said]:
+        if not isinstance(forward, ForwardFill):
+            continue
+        for name in forward.by:
+            _check_name(f"{place}.by", name, schema)
+            if name == target:
+                raise RecipeError(
+                    f"{place}.by: {name!r} is the target, which is not known where it is "
+                    "predicted; take it out of the list"
+                )
+        _check_name(f"{place}.order", forward.order, schema)
+        kind = schema.column(forward.order).kind
+        if kind not in ("date", "datetime", "integer", "number"):
+            raise RecipeError(
+                f"{place}.order: {forward.order!r} holds {kind}, which says nothing of before and "
+                "after; choose a column of dates or numbers"
+            )
+        taken = [column.name for column in schema.columns if column.name.endswith("__carried")]
+        if taken:
+            raise RecipeError(
+                f"{place}: the table has a column {taken[0]!r}, which is what carried values are "
+                "called; rename it in the source"
+            )
 
 
 def _check_column(
@@ -215,14 +294,19 @@ def _check_column(
         raise RecipeError(f"{where}: encode: date needs dates, the column holds {column.kind}")
     if encode == "target" and target is None:
         raise RecipeError(f"{where}: encode: target needs a target; choose frequency or one_hot")
-    if encode != "number" and own.impute not in (None, "auto", "mode", "constant"):
-        raise RecipeError(f"{where}: impute: {own.impute} is for numbers; use mode or constant")
-    if encode == "date" and own.impute in ("mode", "constant"):
-        raise RecipeError(f"{where}: a missing date is 0 with an indicator; leave impute out")
-    if own.impute == "constant" and (
+    setting, impute = "impute", own.impute
+    if isinstance(impute, ForwardFill):
+        setting, impute = "impute.then", impute.then
+    if encode != "number" and impute not in (None, "auto", "mode", "constant"):
+        raise RecipeError(f"{where}: {setting}: {impute} is for numbers; use mode or constant")
+    if encode == "date" and impute in ("mode", "constant"):
+        raise RecipeError(f"{where}: a missing date is 0 with an indicator; leave {setting} out")
+    if impute == "constant" and (
         own.fill is None or (encode == "number") == isinstance(own.fill, str)
     ):
-        raise RecipeError(f"{where}: impute: constant needs `fill`, a value of the column's kind")
+        raise RecipeError(
+            f"{where}: {setting}: constant needs `fill`, a value of the column's kind"
+        )
 
 
 def _spec(

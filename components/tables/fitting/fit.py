@@ -50,7 +50,12 @@ def _column(plan: ColumnPlan, whole: EncodePlan, statistics: TableStatistics) ->
         fill = next(iter(_ranked(statistics.counts[plan.name].counts)["value"]), None)
     encoder = _encoder(plan, whole, statistics)
     return EncodedColumn(
-        name=plan.name, holds=plan.kind, encoder=encoder, fill=fill, indicator=indicator
+        name=plan.name,
+        holds=plan.kind,
+        encoder=encoder,
+        fill=fill,
+        carried=plan.forward is not None,
+        indicator=indicator,
     )
 
 
@@ -69,6 +74,7 @@ def _number_column(plan: ColumnPlan, statistics: TableStatistics, indicator: boo
         scaler=_scaler(plan, statistics),
         fill=fill,
         joint="knn" if plan.impute == "knn" else "model" if plan.impute == "model" else None,
+        carried=plan.forward is not None,
         indicator=indicator,
     )
 

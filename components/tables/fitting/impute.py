@@ -1,4 +1,7 @@
-"""Imputation: what stands in for a missing number, learned from the train split alone."""
+"""Imputation: what stands in for a missing number, learned from the train split alone.
+
+scikit-learn is imported where it is used: recipes load without it.
+"""
 
 import warnings
 from typing import Annotated, Literal, Protocol
@@ -7,9 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import Field
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.experimental import enable_iterative_imputer
-from sklearn.impute import IterativeImputer, KNNImputer
 
 from components.config import Config
 from components.errors import DataError
@@ -27,8 +27,6 @@ MAX_JOINT_COLUMNS = 200
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Row = tuple[_Finite, ...]
 Matrix = npt.NDArray[np.float64]
-# Importing this module is what makes scikit-learn offer the other: it must not be optimized away.
-_UNLOCKED = enable_iterative_imputer.__name__
 
 
 class NeighbourImputer(Config):
@@ -44,6 +42,8 @@ class NeighbourImputer(Config):
 
     def fill(self, numbers_BC: Matrix) -> Matrix:
         """Numbers (B, C) in original units with NaN -> without."""
+        from sklearn.impute import KNNImputer
+
         sample = np.array(self.sample, np.float64)
         imputer = KNNImputer(n_neighbors=self.num_neighbours, keep_empty_features=True).fit(sample)
         return _filled(numbers_BC, self.centers, self.scales, imputer.transform)
@@ -150,6 +150,12 @@ def fit_joint(
 def _fit_model(
     scores: Matrix, columns: tuple[str, ...], centers: _Row, scales: _Row
 ) -> ModelImputer:
+    from sklearn.exceptions import ConvergenceWarning
+
+    # Without this import scikit-learn does not offer the next one.
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    from sklearn.impute import IterativeImputer
+
     with warnings.catch_warnings():
         # Ten rounds are the setting; that they would change a little more is no news to anyone.
         warnings.simplefilter("ignore", ConvergenceWarning)

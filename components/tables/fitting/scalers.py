@@ -1,11 +1,13 @@
-"""Scalers of numbers: each is fitted from statistics, goes both ways, and equals scikit-learn's."""
+"""Scalers of numbers: each is fitted from statistics, goes both ways, and equals scikit-learn's.
+
+scipy is imported where it is used: recipes load without it.
+"""
 
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy import optimize, special
 
 from components.config import Config
 from components.tables.fitting.arrays import Float64s
@@ -27,6 +29,8 @@ NUM_QUANTILES = 1000
 # scikit-learn clips the ends of the normal output here (sklearn.preprocessing BOUNDS_THRESHOLD).
 _TAIL = 1e-7
 _LAMBDAS = (-20.0, 20.0)
+# A smaller lambda is 0 to all digits, and times a value it would lose its own.
+_NO_POWER = 1e-150
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -111,7 +115,7 @@ class QuantileMap(Config):
     def inverse(self, values: _Values) -> _Values:
         """Original values of scaled ones, linear between the reference points."""
         quantiles, shares = self._references()
-        ranks = np.asarray(special.ndtr(values), np.float64) if self.normal else values
+        ranks = _ndtr(values) if self.normal else values
         # Where the deviates were clipped: the extremes themselves.
         ranks = np.where(ranks < _TAIL, 0.0, np.where(ranks > 1 - _TAIL, 1.0, ranks))
         return np.interp(ranks, shares, quantiles)
@@ -163,6 +167,8 @@ def fit_yeo_johnson(sketch: QuantileSketch) -> YeoJohnson:
 
     Equals PowerTransformer's lambda to 1e-4 while the sketch is exact, else to 1e-3.
     """
+    from scipy import optimize
+
     values, weights = sketch.values, sketch.weights / sketch.count
     if sketch.minimum == sketch.maximum:
         return YeoJohnson(power=1.0, after=Affine(center=sketch.minimum))
@@ -188,14 +194,15 @@ def yeo_johnson(values: _Values, power: float) -> _Values:
     """The bare transform of Yeo and Johnson 2000, Biometrika 87: lambda is `power`."""
     logs = np.log1p(np.abs(values))
     # expm1 and log1p keep all digits where lambda is near 0 or 2 and values are small.
-    above = logs if power == 0 else np.expm1(logs * power) / power
+    above = logs if abs(power) < _NO_POWER else np.expm1(logs * power) / power
     below = -logs if power == 2 else -np.expm1(logs * (2 - power)) / (2 - power)
     return np.where(values >= 0, above, np.where(np.isnan(values), np.nan, below))
 
 
 def _inverse_yeo_johnson(values: _Values, power: float) -> _Values:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        up = values if power == 0 else np.log1p(np.maximum(values * power, -1 + 1e-16)) / power
+        rising = np.log1p(np.maximum(values * power, -1 + 1e-16))
+        up = values if abs(power) < _NO_POWER else rising / power
         other = 2 - power
         down = -values if other == 0 else np.log1p(np.maximum(-values * other, -1 + 1e-16)) / other
         return np.where(values >= 0, np.expm1(up), -np.expm1(down))
@@ -206,7 +213,15 @@ def _mean_std(values: _Values, weights: Float64s) -> tuple[float, float]:
     return mean, float(np.sqrt(weights @ (values - mean) ** 2))
 
 
+def _ndtr(deviates: _Values) -> _Values:
+    from scipy import special
+
+    return np.asarray(special.ndtr(deviates), np.float64)
+
+
 def _ndtri(shares: _Values) -> _Values:
+    from scipy import special
+
     return np.asarray(special.ndtri(shares), np.float64)
 
 

@@ -28,6 +28,7 @@ from components.tables.fitting.crosses import record_folds
 from components.tables.fitting.encode_plan import EncodeConfig, EncodePlan, fit_plan
 from components.tables.fitting.encoders import Embedding, Ordinal
 from components.tables.fitting.fit import fit_columns, fit_imputers, fit_target
+from components.tables.fitting.forward_fill import carried_name
 from components.tables.fitting.impute import JointImputer
 from components.tables.fitting.statistics import TableStatistics
 from components.tables.fitting.target_means import TargetMeans
@@ -61,7 +62,9 @@ class TableTransform(FittedTransform):
     """The encoding of rows fitted on the train split.
 
     Unseen categories and missing values follow the rule of their encoder (see
-    components/tables/fitting/encoders.py); a row's encoding depends on nothing but the row.
+    components/tables/fitting/encoders.py); a row's encoding depends on nothing but the row. What
+    was carried forward into it lies beside it, as NAME__carried: a row that has no such column, as
+    one to be predicted, has no history, and its missing value gets the column's ordinary fill.
     """
 
     kind: Literal["table"] = "table"
@@ -75,6 +78,11 @@ class TableTransform(FittedTransform):
     def input_columns(self) -> tuple[str, ...]:
         """Columns that `encode` reads."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def carried_columns(self) -> tuple[str, ...]:
+        """Columns of the shards that `encode` reads where they are there."""
+        return tuple(carried_name(column.name) for column in self.columns if column.carried)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -106,20 +114,23 @@ class TableTransform(FittedTransform):
             DataError: A column is missing or of another type, or a feature is not finite.
         """
         self._check_columns(frame)
-        joint = self._imputed(frame)
+        known = self._with_carried(frame)
+        joint = self._imputed(known)
         folds = self._folds(record_ids) if training else None
         # Filled feature by feature, which lie far apart in rows: turned around at the end.
         features_FB = np.empty((len(self.feature_names), frame.height), np.float32)
         at = 0
         for column in self.columns:
-            block = self._block(column, frame[column.name], joint, folds)
+            block = self._block(column, known[column.name], joint, folds)
+            if column.indicator:
+                block = np.column_stack([block, frame[column.name].is_null().to_numpy()])
             with np.errstate(over="ignore"):
                 features_FB[at : at + block.shape[1]] = block.T
             at += block.shape[1]
         features_BF = np.ascontiguousarray(features_FB.T)
         self._check_finite(features_BF, frame, record_ids)
         codes = [
-            encoder.codes(filled(column, frame[column.name])) for column, encoder in self._embedded
+            encoder.codes(filled(column, known[column.name])) for column, encoder in self._embedded
         ]
         return Encoded(
             features=features_BF,
@@ -216,6 +227,12 @@ class TableTransform(FittedTransform):
             raise DataError("train rows need their record ids: target encoding goes by their folds")
         return record_folds(record_ids, crossed[0].num_folds).to_numpy()
 
+    def _with_carried(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows with what was carried forward in the place of missing values."""
+        names = [column.name for column in self.columns if column.carried]
+        there = [name for name in names if carried_name(name) in frame.columns]
+        return frame.with_columns(pl.coalesce(name, carried_name(name)) for name in there)
+
     def _imputed(self, frame: pl.DataFrame) -> dict[str, Float64s]:
         """The columns that imputers over several columns fill."""
         columns = {}
@@ -241,9 +258,7 @@ class TableTransform(FittedTransform):
             block = column.encoder.encode(filled(column, values), folds)
         else:
             block = column.encoder.encode(filled(column, values))
-        if not column.indicator:
-            return block
-        return np.column_stack([block, values.is_null().to_numpy()])
+        return block
 
     def _check_finite(
         self,

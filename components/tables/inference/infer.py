@@ -1,9 +1,10 @@
 """From what a table looks like to what it is: the schema, learned or pinned, with its evidence."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 from components.tables.cleaning.categories import learn_mapping
-from components.tables.cleaning.outliers import Bounds, plausible_bounds
+from components.tables.cleaning.outliers import Bounds, bound_text, plausible_bounds, plausible_days
 from components.tables.config import ColumnConfig, OutlierConfig, TableCleanConfig
 from components.tables.fitting.sketch import QuantileSketch
 from components.tables.inference.forms import (
@@ -28,8 +29,11 @@ from components.tables.values.missing import (
     detected_sentinels,
     missing_among_names,
     names_not_missing,
+    zero_is_missing,
 )
 from components.tables.values.text_forms import tidy_name, undo_cp1252
+
+_BOUND_DIGITS = 6
 
 
 def infer_schema(
@@ -120,7 +124,7 @@ def _column_schema(
     if kind in ("integer", "number"):
         return schema.model_copy(update=_numeric(column, config, config.outliers or clean.outliers))
     if kind in ("date", "datetime"):
-        return schema.model_copy(update={"date": date_form(column.dates, config)})
+        return schema.model_copy(update=_dated(column, config, config.outliers or clean.outliers))
     if kind == "boolean":
         pair = boolean_pair(column.values.counts, 0.0) if column.stored == "text" else None
         return schema.model_copy(update={"booleans": pair or ()})
@@ -167,27 +171,66 @@ def _numeric(
     }
 
 
+def _dated(
+    column: ColumnProfile, config: ColumnConfig, outliers: OutlierConfig
+) -> dict[str, object]:
+    """How dates are written, and between which days they are plausible."""
+    low, high = None, None
+    days = column.dates.days
+    if days.count and outliers.method != "none":
+        low, high = plausible_days(days.quantile, days.count)
+    return {
+        "date": date_form(column.dates, config),
+        "minimum": low,
+        "maximum": high,
+    }
+
+
 def _sentinels(column: ColumnProfile, sketch: QuantileSketch) -> tuple[float, ...]:
     """Known sentinels that repeat and lie far from all other plausible values."""
-    suspects = [value for value, count in column.numbers.sentinels.items() if count > 1]
-    rest = sketch_without(sketch, suspects)
-    if not suspects or not rest.count:
-        return ()
-    low, high = _bounds(rest, OutlierConfig())
-    inside = rest.values[
-        (rest.values >= (rest.minimum if low is None else low))
-        & (rest.values <= (rest.maximum if high is None else high))
+    counts = {value: n for value, n in column.numbers.sentinels.items() if n > 1}
+    num_zeros = counts.pop(0.0, 0)
+    rest = sketch_without(sketch, list(counts))
+    extent, bounds = _plausible_extent(rest)
+    found: tuple[float, ...] = ()
+    if counts and extent is not None:
+        found = detected_sentinels(counts, extent, bounds, column.filled)
+    if num_zeros:
+        others = sketch_without(rest, [0.0])
+        extent, _ = _plausible_extent(others)
+        if extent is not None and zero_is_missing(
+            num_zeros, extent, others.quantile(0.5), column.filled
+        ):
+            found = tuple(sorted((*found, 0.0)))
+    return found
+
+
+def _plausible_extent(sketch: QuantileSketch) -> tuple[tuple[float, float] | None, Bounds]:
+    """Smallest and largest of the plausible values, None where there are none; and the bounds."""
+    if not sketch.count:
+        return None, (None, None)
+    low, high = plausible_bounds(sketch.quantile, sketch.count, OutlierConfig())
+    inside = sketch.values[
+        (sketch.values >= (sketch.minimum if low is None else low))
+        & (sketch.values <= (sketch.maximum if high is None else high))
     ]
-    if not inside.size:
-        return ()
-    extent = float(inside[0]), float(inside[-1])
-    return detected_sentinels(column.numbers.sentinels, extent, (low, high), column.filled)
+    return ((float(inside[0]), float(inside[-1])) if inside.size else None), (low, high)
 
 
 def _bounds(sketch: QuantileSketch, outliers: OutlierConfig) -> Bounds:
+    """Plausible bounds in six digits, rounded to the outside."""
     if not sketch.count:
         return None, None
-    return plausible_bounds(sketch.quantile, sketch.count, outliers)
+    low, high = plausible_bounds(sketch.quantile, sketch.count, outliers)
+    return _rounded(low, math.floor), _rounded(high, math.ceil)
+
+
+def _rounded(bound: float | None, to_side: Callable[[float], int]) -> float | None:
+    if not bound or not math.isfinite(bound):
+        return bound
+    scale = _BOUND_DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    power = 10.0 ** abs(scale)
+    return to_side(bound * power) / power if scale > 0 else to_side(bound / power) * power
 
 
 def _categories(
@@ -261,7 +304,9 @@ def _facts(column: ColumnSchema) -> Iterator[str]:
             *form.manners,
         ]
         yield from filter(None, written)
-        yield f"plausible {_bound(column.minimum)} to {_bound(column.maximum)}"
+    bounds = [bound_text(bound, column.kind) for bound in (column.minimum, column.maximum)]
+    if column.kind in ("integer", "number") or bounds != ["any", "any"]:
+        yield f"plausible {' to '.join(bounds)}"
     if column.sentinels:
         yield f"sentinels {', '.join(map(_number, column.sentinels))}"
     if column.missing:
@@ -278,10 +323,6 @@ def _facts(column: ColumnSchema) -> Iterator[str]:
     if column.mapping:
         merged = [f"{written} -> {kept}" for written, kept in sorted(column.mapping.items())[:8]]
         yield f"{len(column.mapping)} spellings merged: {', '.join(merged)}"
-
-
-def _bound(value: float | None) -> str:
-    return "any" if value is None else _number(value)
 
 
 def _number(value: float | str) -> str:

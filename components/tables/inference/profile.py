@@ -10,6 +10,7 @@ from pydantic import Field
 
 from components.config import Config
 from components.errors import DataError
+from components.tables.cleaning.furniture import plain_furniture
 from components.tables.config import ColumnConfig
 from components.tables.fitting.sketch import QuantileSketch
 from components.tables.inference.counts import (
@@ -23,12 +24,13 @@ from components.tables.inference.counts import (
 from components.tables.inference.written import (
     DateProfile,
     NumberProfile,
+    in_days,
     weight,
     written_dates,
     written_numbers,
 )
 from components.tables.schema import RAW_EXTRA, RAW_FIELDS, RAW_LINE, RAW_RECORD
-from components.tables.values.missing import SENTINELS, could_be_missing
+from components.tables.values.missing import COUNTED, could_be_missing
 from components.tables.values.numerals import LARGEST_EXACT
 
 Stored = Literal["text", "integer", "number", "boolean", "date", "datetime"]
@@ -108,7 +110,8 @@ def profile_chunk(frame: pl.DataFrame, columns: Mapping[str, ColumnConfig]) -> T
 
     Text is profiled by its distinct values, so that parsing costs little where values repeat.
     Of columns that are stored as numbers every row is counted, but quantiles come from at most
-    32,768 evenly spaced rows of the chunk.
+    32,768 evenly spaced rows of the chunk. The header again, and what is plainly a sum of other
+    rows, are left out.
 
     Args:
         frame: A raw frame: text, or columns as Parquet stores them.
@@ -119,6 +122,8 @@ def profile_chunk(frame: pl.DataFrame, columns: Mapping[str, ColumnConfig]) -> T
     """
     raw = (RAW_RECORD, RAW_LINE, RAW_EXTRA, RAW_FIELDS)
     names = [name for name in frame.columns if name not in raw]
+    if all(frame.schema[name] == pl.Utf8 for name in names):
+        frame = frame.filter(~plain_furniture(frame, names))
     profiles = {
         name: _profile_column(frame[name], columns.get(name, ColumnConfig())) for name in names
     }
@@ -134,7 +139,11 @@ def _profile_column(cells: pl.Series, config: ColumnConfig) -> ColumnProfile:
     if stored in ("integer", "number"):
         return _profile_numbers(cells, stored)
     values = count_stored(cells.drop_nulls()) if stored == "boolean" else ValueCounts()
-    return ColumnProfile(stored=stored, rows=cells.len(), blanks=nulls, values=values)
+    dates = DateProfile()
+    if stored != "boolean":
+        days = pl.DataFrame({"day": cells.drop_nulls()}).select(in_days(pl.col("day"))).to_series()
+        dates = DateProfile(days=QuantileSketch.of(_sampled(days)))
+    return ColumnProfile(stored=stored, rows=cells.len(), blanks=nulls, values=values, dates=dates)
 
 
 def storage_of(cells: pl.Series) -> Stored:
@@ -203,7 +212,7 @@ def _sampled(numbers: pl.Series) -> npt.NDArray[np.float64]:
 
 
 def _sentinel_counts(numbers: pl.Series) -> dict[float, int]:
-    possible = [value for value in SENTINELS if _within(value, numbers)]
+    possible = [value for value in COUNTED if _within(value, numbers)]
     if not possible:
         return {}
     if numbers.dtype.is_integer():

@@ -7,9 +7,11 @@ from pydantic import Field
 from components.config import Config
 from components.tables.fitting.sketch import QuantileSketch
 from components.tables.inference.counts import Counts, added, most_frequent
-from components.tables.values.missing import SENTINELS
+from components.tables.values.missing import COUNTED
 from components.tables.values.moments import could_be_date, date_cells, is_serial
 from components.tables.values.numerals import MANNERS, could_be_number, number_cells
+
+_MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 class NumberProfile(Config):
@@ -23,7 +25,7 @@ class NumberProfile(Config):
     units: Counts = Field(default_factory=dict)
     """Cells by unit."""
     sentinels: dict[float, int] = Field(default_factory=dict)
-    """How often each of `SENTINELS` occurs."""
+    """How often each number of `COUNTED` occurs."""
     certain: QuantileSketch = QuantileSketch()
     """Numbers that read the same whatever the decimal sign."""
     as_point: QuantileSketch = QuantileSketch()
@@ -64,6 +66,8 @@ class DateProfile(Config):
     impossible: int = 0
     serials: int = 0
     """Bare numbers that may be dates (Excel, epoch)."""
+    days: QuantileSketch = QuantileSketch()
+    """Days since 1970-01-01 of all that were read, day first where that is open."""
 
     def __add__(self, other: "DateProfile") -> "DateProfile":
         """Both profiles together."""
@@ -74,6 +78,7 @@ class DateProfile(Config):
             turned=self.turned + other.turned,
             impossible=self.impossible + other.impossible,
             serials=self.serials + other.serials,
+            days=self.days + other.days,
         )
 
 
@@ -187,7 +192,15 @@ def written_dates(filled: pl.DataFrame) -> DateProfile:
         turned=weight(cells, ~open_order & turned & ~plain),
         impossible=weight(cells, ~plain & ~turned),
         serials=serials,
+        days=_weighted_sketch(
+            cells.with_columns(day=in_days(pl.coalesce("plain", "turned"))), "day"
+        ),
     )
+
+
+def in_days(moments: pl.Expr) -> pl.Expr:
+    """Days since 1970-01-01, float64, of dates or datetimes."""
+    return moments.cast(pl.Datetime("us")).cast(pl.Int64) / _MICROSECONDS_PER_DAY
 
 
 def _weighted_sketch(cells: pl.DataFrame, value: str, instead: str | None = None) -> QuantileSketch:
@@ -199,7 +212,7 @@ def _weighted_sketch(cells: pl.DataFrame, value: str, instead: str | None = None
 
 
 def _weighted_sentinels(cells: pl.DataFrame) -> dict[float, int]:
-    found = cells.filter(pl.col("value").is_in(list(SENTINELS)))
+    found = cells.filter(pl.col("value").is_in(list(COUNTED)))
     counts = found.group_by("value").agg(pl.col("count").sum()).sort("value")
     return {float(value): count for value, count in counts.rows()}
 

@@ -135,8 +135,13 @@ SENTINELS = (
 )
 """Numbers that stand for a missing value where they lie far from all others."""
 
+COUNTED = (*SENTINELS, 0.0)
+"""Numbers that are counted each: those, and 0, which may stand for a missing one (see
+`zero_is_missing`)."""
+
 _RARE_SHARE = 0.02
 _RARE_OF_MEDIAN = 1 / 3
+_ZERO_SHARE = 0.05
 _WIDE = 30
 
 
@@ -250,6 +255,26 @@ def detected_sentinels(
             and _is_far(value, extent, plausible)
         )
     )
+
+
+def zero_is_missing(
+    count: int, extent: tuple[float, float], middle: float, num_values: int
+) -> bool:
+    """Whether 0 stands for a missing number: rare, repeated, and far below all others.
+
+    As an age, a pressure or a salary: the smallest of the others is a quarter of the median or
+    more, and 5 or more (or half of their range), so that 0 is no step below 1. At least three
+    zeros, at most 5 % of the values: a column with more of them means them.
+
+    Args:
+        count: How often 0 occurs.
+        extent: Smallest and largest of the other values, outliers left out.
+        middle: Their median.
+        num_values: Number of values in all.
+    """
+    low, high = extent
+    is_rare = 3 <= count <= _ZERO_SHARE * num_values
+    return is_rare and low >= 0.25 * middle and (low >= 5 or low >= 0.5 * (high - low)) and low > 0
 
 
 def _is_far(

@@ -229,7 +229,7 @@ def test_recipe_form_survives_a_round_trip() -> None:
     items = ["HorizontalFlip", {"OneOf": {"transforms": ["Blur", {"Rotate": {"limit": 5}}]}}]
     config = config_of(*items)
     dumped = json.loads(config.model_dump_json())
-    assert dumped == {"policy": None, "transforms": items}
+    assert dumped == {"policy": None, "engine": "auto", "transforms": items}
     assert AugmentConfig.model_validate(dumped) == config
 
 

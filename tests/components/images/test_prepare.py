@@ -1,5 +1,6 @@
 """From bytes to columns and notes; the policy decides between a note and a refusal."""
 
+import functools
 import pickle
 
 import cv2
@@ -57,6 +58,7 @@ def _exif(orientation: int) -> Image.Exif:
     return exif
 
 
+@functools.cache
 def _forms() -> dict[str, tuple[bytes, list[Reason]]]:
     picture = Image.fromarray(load_sample_image("china.jpg")[100:220, 200:360])
     other = Image.fromarray(noise(seed=2))

@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits, load_sample_image
 
 from components.images.inspect import CleanConfig, quality_notes
-from components.images.quality import REDUCED_PX, measure, reduced
+from components.images.quality import REDUCED_PX, Measures, reduced
 from components.records.reasons import Reason
 
 
@@ -16,7 +16,7 @@ def photo() -> np.ndarray:
 
 
 def reasons(image_HWC: np.ndarray) -> list[Reason]:
-    return [reason for reason, _ in quality_notes(measure(image_HWC)[0], CleanConfig())]
+    return [reason for reason, _ in quality_notes(Measures(image_HWC), CleanConfig())]
 
 
 def paint(height_px: int, width_px: int, level: int) -> np.ndarray:

@@ -94,6 +94,7 @@ def test_other_parts_mirrors_and_other_pictures_are_not_near() -> None:
         assert not are_near(described(original), described(np.ascontiguousarray(other)))
 
 
+@pytest.mark.processes
 def test_digits_enlarged_are_not_linked() -> None:
     """Handwriting of one digit looks alike when small: no two of 300 may be taken for copies."""
     digits = [np.dstack([(a * 255 / 16).astype(np.uint8)] * 3) for a in load_digits().images[:300]]
@@ -112,6 +113,7 @@ def test_pictures_without_contrast_or_size_are_not_searched() -> None:
     assert similarity_hash(photo()[:32]) is not None
 
 
+@pytest.mark.processes
 def test_many_pairs_at_once_are_judged_as_each_alone() -> None:
     pictures = [photo(), np.ascontiguousarray(load_sample_image("flower.jpg"))]
     copies = [change(image) for image in pictures for change in COPIES.values()]

@@ -9,6 +9,7 @@ from components.records.reasons import Reason, RecordRejected
 from tests.components.images.dirty import encode, noise, odd_images, quarters
 
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG"
+RAW_STARTS = (b"P5\n", b"P6\n")
 
 
 def store(
@@ -21,7 +22,7 @@ def store(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("format", ["keep", "jpeg", "png"])
+@pytest.mark.parametrize("format", ["keep", "jpeg", "png", "raw"])
 def test_pixels_told_are_the_pixels_read_back(format: StoreFormat) -> None:
     """For every odd image: what statistics are fitted on is what training will decode."""
     for odd in odd_images():
@@ -30,7 +31,12 @@ def test_pixels_told_are_the_pixels_read_back(format: StoreFormat) -> None:
         stored = store(odd.data, format)
         np.testing.assert_array_equal(decode_stored(stored.data), stored.image_HWC, odd.name)
         assert stored.image_HWC.shape == (stored.height_px, stored.width_px, 3)
-        starts = {"jpeg": (JPEG_START,), "png": (PNG_START,), "keep": (JPEG_START, PNG_START)}
+        starts = {
+            "jpeg": (JPEG_START,),
+            "png": (PNG_START,),
+            "raw": RAW_STARTS,
+            "keep": (JPEG_START, PNG_START),
+        }
         assert stored.data.startswith(starts[format]), odd.name
         if format == "keep":
             assert (stored.data == odd.data) == odd.canonical, odd.name

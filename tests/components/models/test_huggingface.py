@@ -17,6 +17,8 @@ from components.models.registry import (
 )
 from components.models.shapes import ImageShape
 
+# transformers takes seconds to import.
+pytestmark = pytest.mark.processes
 torch.set_num_threads(1)
 SMALL = {
     "hidden_size": 16,

@@ -47,7 +47,16 @@ MODELS = {
         32,
     ),
 }
-contract = pytest.mark.parametrize(("config", "image_px"), MODELS.values(), ids=MODELS.keys())
+contract = pytest.mark.parametrize(
+    ("config", "image_px"),
+    [
+        # transformers takes seconds to import.
+        pytest.param(
+            *case, id=name, marks=[pytest.mark.processes] * (case[0].name == "transformers")
+        )
+        for name, case in MODELS.items()
+    ],
+)
 
 
 def images(num_rows: int, image_px: int) -> torch.Tensor:

@@ -71,7 +71,12 @@ def pictures(num_rows: int = 5) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num_rows, 8, 8, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("config", [ConvNetConfig(width=8), RESNET, VIT], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "config",
+    # transformers takes seconds to import.
+    [ConvNetConfig(width=8), RESNET, pytest.param(VIT, marks=pytest.mark.processes)],
+    ids=lambda c: c.name,
+)
 def test_round_trip(
     config: ConvNetConfig | ResNetConfig | TransformersConfig, tmp_path: Path
 ) -> None:

@@ -308,6 +308,18 @@ def test_a_shard_holds_the_pictures_and_row_groups_that_it_should(
         assert sizes[:-1] == [8] * (len(sizes) - 1) and sum(sizes) == info.num_rows
 
 
+def test_pictures_lie_in_a_shard_as_they_are(tmp_path: Path, clean: list[RawRecord]) -> None:
+    """No packing, dictionary or statistics: reading them is little more than copying them."""
+    _, staged = stage(tmp_path, [clean])
+    (result,) = merge(tmp_path, staged)
+    group = pq.read_metadata(tmp_path / result.shards[0].path).row_group(0)
+    columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
+    image = columns.pop("image")
+    assert (image.compression, image.is_stats_set) == ("UNCOMPRESSED", False)
+    assert set(image.encodings) <= {"PLAIN", "RLE"}
+    assert {column.compression for column in columns.values()} == {"LZ4"}
+
+
 def test_statistics_are_of_train_alone(tmp_path: Path, clean: list[RawRecord]) -> None:
     _, staged = stage(tmp_path, [clean[:20], clean[20:]])
     merge(tmp_path, staged, num_ranges=2)

@@ -106,10 +106,12 @@ def test_same_run_gives_the_same_bytes(short_run: ReportData) -> None:
     assert render_report(short_run) == render_report(short_run)
 
 
+@pytest.mark.processes
 def test_validation_is_judged_where_there_is_no_test_split(short_run: ReportData) -> None:
     assert "Confusion matrix, val" in render_report(short_run)
 
 
+@pytest.mark.processes
 def test_diverged_training_has_a_page(short_run: ReportData) -> None:
     history = [{"epoch": 0, "global_step": 9, "train_loss": math.inf, "val_loss": math.nan}]
     kept = {"epoch": 0, "val_loss": math.nan, "val_accuracy": 0.1}
@@ -117,6 +119,7 @@ def test_diverged_training_has_a_page(short_run: ReportData) -> None:
     assert "epoch 1 of 1, the best by validation accuracy: accuracy 10.0 %, loss nan." in html
 
 
+@pytest.mark.processes
 def test_the_epoch_that_was_kept_is_told(short_run: ReportData) -> None:
     history = [{"epoch": epoch, "val_loss": 0.25, "val_accuracy": 0.9} for epoch in range(2)]
     short = dataclasses.replace(short_run, history=history, kept=history[0], monitor="f1_macro")
@@ -186,6 +189,7 @@ def text_of(html: str) -> str:
     return re.sub(r"\s+", " ", " ".join(parse(html).text))
 
 
+@pytest.mark.processes
 def test_a_model_of_numbers_has_a_page_without_classes_and_pictures() -> None:
     html = render_report(regression_sample())
     page, text = parse(html), text_of(html)
@@ -209,6 +213,7 @@ def test_a_model_of_numbers_has_a_page_without_classes_and_pictures() -> None:
         assert absent not in html.split('id="recipe"')[0].split("<main>")[1], absent
 
 
+@pytest.mark.processes
 def test_no_finite_prediction_leaves_the_figures_out() -> None:
     data = regression_sample()
     lost = dataclasses.replace(data.values["test"], predicted_N=np.full(4000, np.nan))
@@ -216,6 +221,7 @@ def test_no_finite_prediction_leaves_the_figures_out() -> None:
     assert "Predicted and true values" not in html
 
 
+@pytest.mark.processes
 def test_worst_records_of_classes_are_a_table_too(short_run: ReportData) -> None:
     short = dataclasses.replace(short_run, mistakes=(), worst=regression_sample().worst)
     text = text_of(render_report(short))

@@ -14,6 +14,9 @@ from components.sources.tables import list_tables
 from tests.components.sources.reading import listed, rows
 from tests.components.sources.test_webdataset import samples, tar_bytes
 
+# The server takes a second to import and another to stop.
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

@@ -28,7 +28,7 @@ from components.training.loop import LoopSettings, train_epochs
 from tests.components.tasks.tables import SCHEMA, Target, rows, table
 
 torch.set_num_threads(1)
-BATCH, EPOCHS = 50, 12
+BATCH, EPOCHS = 50, 8
 Tabular = TabularClassification | TabularRegression
 MODELS = [LinearConfig(name="linear"), MLPConfig(hidden=(32, 16))]
 
@@ -42,29 +42,33 @@ def task_of(target: Target, config: EncodeConfig | None = None) -> Tabular:
 
 @dataclass
 class MemoryFeed:
-    """Batches of a table in memory, viewed as the feed's tasks view them."""
+    """Batches of a table in memory, viewed as the feed's tasks view them: many batches at once."""
 
     view: TableView
     train: pa.Table
     val: pa.Table
     seen: list[str] = field(default_factory=list)
 
-    def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
+    def segment(self, segment: Segment) -> Iterator[Batch]:
         rows = self.train if segment.training else self.val
         order = np.random.default_rng(segment.epoch).permutation(rows.num_rows)
         shuffled = rows.take(order) if segment.training else rows
+        epoch = segment.epoch if segment.training else None
+        inputs = self.view.arrays(shuffled, epoch)
+        targets_B = self.view.targets(shuffled)
+        ids_B = np.array(shuffled.column("record_id").to_pylist(), object)
         for step in range(segment.first_step, math.ceil(rows.num_rows / BATCH)):
-            part = shuffled.slice(step * BATCH, BATCH)
-            epoch = segment.epoch if segment.training else None
+            part = slice(step * BATCH, (step + 1) * BATCH)
+            num_rows = len(ids_B[part])
             yield Batch(
                 epoch=segment.epoch,
                 training=segment.training,
                 step=step,
-                inputs=self.view.arrays(part, epoch),
-                targets_B=self.view.targets(part),
-                weights_B=np.ones(part.num_rows, np.float32),
-                record_ids=np.array(part.column("record_id").to_pylist(), object),
-                global_rows=part.num_rows,
+                inputs={name: array[part] for name, array in inputs.items()},
+                targets_B=targets_B[part],
+                weights_B=np.ones(num_rows, np.float32),
+                record_ids=ids_B[part],
+                global_rows=num_rows,
             )
 
 

@@ -18,6 +18,8 @@ from components.tracking.mlflow_tracker import MlflowTracker, close_stale_runs, 
 from components.tracking.process import PID_TAG, STARTED_TAG, Process, process_start
 
 ROOT = Path(__file__).parents[3]
+# MLflow takes seconds to import and to make its database.
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +94,6 @@ def test_environment_names_the_server(root: Path, tmp_path: Path, monkeypatch: A
     assert not (tmp_path / "unused").exists()
 
 
-@pytest.mark.processes
 def test_training_does_not_wait_for_the_server(
     root: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +186,6 @@ def test_deleted_experiment_is_refused(root: Path, client: MlflowClient) -> None
         start(root, experiment="deleted")
 
 
-@pytest.mark.processes
 def test_killed_process_leaves_no_running_run(root: Path, client: MlflowClient) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"

@@ -59,10 +59,10 @@ class FakeFeed:
     """Batches from memory; training batches differ from epoch to epoch."""
 
     padding: int = 0
-    asked: list[tuple[Segment, int]] = field(default_factory=list)
+    asked: list[Segment] = field(default_factory=list)
 
-    def segment(self, segment: Segment, global_step: int) -> Iterator[Batch]:
-        self.asked.append((segment, global_step))
+    def segment(self, segment: Segment) -> Iterator[Batch]:
+        self.asked.append(segment)
         steps = range(segment.first_step, STEPS) if segment.training else range(2)
         for step in steps:
             yield self.batch(segment, step)
@@ -161,7 +161,7 @@ def test_epochs_are_told_with_the_position_after_them() -> None:
         assert row["learning_rate"] == falling(position.global_step - 1)
         assert row["records"] == STEPS * ROWS == 40
         assert 0.0 <= row["data_wait_share"] <= 1.0 and row["records_per_s"] > 0
-    asked = [(segment.epoch, segment.training) for segment, _ in story.feed.asked]
+    asked = [(segment.epoch, segment.training) for segment in story.feed.asked]
     assert asked == [(epoch, training) for epoch in range(4) for training in (True, False)]
 
 
@@ -251,7 +251,7 @@ def test_resumed_equals_never_stopped_bitwise(tmp_path: Path, stopped_after: int
 
 def test_resumed_inside_an_epoch_does_the_rest_of_it() -> None:
     story = new().run(replace(SETTINGS, epochs=2), start=Position(1, 3, 8))
-    assert story.feed.asked[0] == (Segment(1, True, 3), 8)
+    assert story.feed.asked[0] == Segment(1, True, 3)
     assert [(s.step, s.global_step) for s in story.steps] == [(3, 8), (4, 9)]
     ((row, position),) = story.epochs
     assert (row["records"], row["global_step"], position) == (16, 10, Position(2, 0, 10))

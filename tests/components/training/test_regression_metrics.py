@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
@@ -39,7 +39,6 @@ def test_equal_to_sklearn_in_the_original_unit() -> None:
     assert metrics["loss"] == pytest.approx(float(((targets - predicted) ** 2).mean()), rel=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=4).map(sorted))
 def test_any_split_of_the_rows_gives_the_same(cuts: list[int]) -> None:
     predicted, targets = rows()

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import DataError
@@ -112,38 +112,49 @@ def test_a_clean_table_is_typed_and_nothing_is_said():
     assert chunk.frame.row(0) == (1, "T00001", date(2024, 3, 2), "Köln", 6.0, 2.5, 8.5, 1, False)
 
 
-@pytest.mark.parametrize(
-    ("column", "text", "reason", "value"),
-    [
-        ("fare", "12,50", Reason.NUMBER_FORMAT, 12.5),
-        ("fare", " 12.5 ", Reason.NUMBER_FORMAT, 12.5),
-        ("fare", "twelve and a bit", Reason.NOT_A_NUMBER, None),
-        ("fare", "inf", Reason.NOT_FINITE, None),
-        ("fare", "-999", Reason.SENTINEL, None),
-        ("fare", "5555", Reason.OUTLIER, 5555.0),
-        ("seats", "2.5", Reason.NOT_A_NUMBER, None),
-        ("seats", "44", Reason.OUTLIER, 44),
-        ("when", "31.12.2023", Reason.DATE_FORMAT, date(2023, 12, 31)),
-        ("when", "soon", Reason.DATE_FORMAT, None),
-        ("paid", "TRUE", Reason.BOOLEAN_FORMAT, True),
-        ("paid", "perhaps", Reason.BOOLEAN_FORMAT, None),
-        ("city", "BERLIN", Reason.CATEGORY_VARIANT, "Berlin"),
-        ("city", "Brelin", Reason.CATEGORY_MISSPELT, "Berlin"),
-        ("city", " Berlin\u00a0", Reason.TEXT_FORM, "Berlin"),
-        ("city", "KÃ¶ln", Reason.ENCODING, "Köln"),
-        ("city", "Ko\u0308ln", Reason.TEXT_FORM, "Köln"),
-        ("city", "Rome", Reason.UNKNOWN_CATEGORY, "Rome"),
-        ("id", "T00\u200b007", Reason.TEXT_FORM, "T00007"),
-    ],
-)
+DEFECTS: list[tuple[str, str, Reason, object]] = [
+    ("fare", "12,50", Reason.NUMBER_FORMAT, 12.5),
+    ("fare", " 12.5 ", Reason.NUMBER_FORMAT, 12.5),
+    ("fare", "twelve and a bit", Reason.NOT_A_NUMBER, None),
+    ("fare", "inf", Reason.NOT_FINITE, None),
+    ("fare", "-999", Reason.SENTINEL, None),
+    ("fare", "5555", Reason.OUTLIER, 5555.0),
+    ("seats", "2.5", Reason.NOT_A_NUMBER, None),
+    ("seats", "44", Reason.OUTLIER, 44),
+    ("when", "31.12.2023", Reason.DATE_FORMAT, date(2023, 12, 31)),
+    ("when", "soon", Reason.DATE_FORMAT, None),
+    ("paid", "TRUE", Reason.BOOLEAN_FORMAT, True),
+    ("paid", "perhaps", Reason.BOOLEAN_FORMAT, None),
+    ("city", "BERLIN", Reason.CATEGORY_VARIANT, "Berlin"),
+    ("city", "Brelin", Reason.CATEGORY_MISSPELT, "Berlin"),
+    ("city", " Berlin\u00a0", Reason.TEXT_FORM, "Berlin"),
+    ("city", "KÃ¶ln", Reason.ENCODING, "Köln"),
+    ("city", "Ko\u0308ln", Reason.TEXT_FORM, "Köln"),
+    ("city", "Rome", Reason.UNKNOWN_CATEGORY, "Rome"),
+    ("id", "T00\u200b007", Reason.TEXT_FORM, "T00007"),
+]
+
+
+@pytest.fixture(scope="module")
+def with_defects() -> CleanedChunk:
+    """A table with all of DEFECTS, each in a row of its own, from record 1."""
+    rows = {}
+    for record, (column, text, _, _) in enumerate(DEFECTS, 1):
+        rows[record] = good(record)
+        rows[record][NAMES.index(column)] = text
+    return clean(table(rows))
+
+
+@pytest.mark.parametrize("record", range(1, len(DEFECTS) + 1))
 def test_each_defect_is_told_once_and_mended_where_it_can_be(
-    column: str, text: str, reason: Reason, value: object
+    with_defects: CleanedChunk, record: int
 ):
-    chunk = clean(changed(column, text))
-    assert chunk.frame.filter(pl.col(RAW_RECORD) == 7)[column].to_list() == [value]
-    (finding,) = chunk.findings.rows(named=True)
+    column, text, reason, value = DEFECTS[record - 1]
+    assert with_defects.frame.filter(pl.col(RAW_RECORD) == record)[column].to_list() == [value]
+    (finding,) = with_defects.findings.filter(pl.col("record") == record).rows(named=True)
+    assert with_defects.findings.height == len(DEFECTS)
     assert finding["reason"] == reason.value
-    assert (finding["origin"], finding["record"], finding["line"]) == ("trips.csv#7", 7, 8)
+    assert (finding["origin"], finding["line"]) == (f"trips.csv#{record}", record + 1)
     assert (finding["column"], finding["count"]) == (column, 1)
     assert finding["before"] == (
         text if reason is not Reason.OUTLIER else str(value).removesuffix(".0")
@@ -201,10 +212,9 @@ def test_shifted_rows_go_back_and_are_told_once():
     swapped = good(5)
     swapped[1], swapped[2] = swapped[2], swapped[1]
     chunk = clean(table({3: ["", *good(3)], 4: torn, 5: swapped}))
-    rows = [
-        row for record in (3, 4, 5) for row in clean(table({})).frame.rows() if row[0] == record
-    ]
-    assert chunk.frame.filter(pl.col(RAW_RECORD).is_in([3, 4, 5])).rows() == rows
+    expected = clean(table({})).frame
+    records = pl.col(RAW_RECORD).is_in([3, 4, 5])
+    assert chunk.frame.filter(records).equals(expected.filter(records))
     moved = chunk.findings.filter(pl.col("reason") == "shifted_row")
     assert moved["record"].to_list() == [3, 4, 5] and set(moved["action"]) == {"repaired"}
     # The number that was torn keeps its comma.
@@ -321,7 +331,7 @@ def test_a_missing_column_and_a_wrong_rule_are_refused():
         clean(table({}), TableCleanConfig(rules=("totl == fare",)))
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.processes
 @given(st.data())
 def test_every_record_comes_out_once_whatever_stands_in_it(data: st.DataObject):
     cell = st.one_of(st.text(max_size=8), st.sampled_from(["", "NA", "1,5", "2024-13-01", "Total"]))
@@ -339,14 +349,12 @@ def test_a_chunk_gives_the_same_whatever_the_order_of_its_rows():
     assert forth.frame.equals(back.frame.sort(RAW_RECORD))
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_tidy_forms_are_final(text: str):
     for tidy in (tidy_name, tidy_text):
         assert tidy(tidy(text)) == tidy(text)
 
 
-@settings(deadline=None)
 @given(st.text("abcdefgäöüßéèñç €\u2013\u2019", max_size=20))
 def test_misread_text_comes_back(text: str):
     misread = text.encode().decode("cp1252", "strict") if _has_cp1252(text) else text
@@ -357,6 +365,7 @@ def _has_cp1252(text: str) -> bool:
     return not set(text.encode()) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 
 
+@pytest.mark.processes
 def test_planted_defects_are_found_and_mended():
     """Ten kinds, 600 cells of 2,000 rows, each in a row of its own."""
     rng = np.random.default_rng(5)

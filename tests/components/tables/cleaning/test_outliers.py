@@ -3,7 +3,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from components.tables.cleaning.outliers import plausible_bounds, share_below
+from components.tables.cleaning.outliers import (
+    bound_text,
+    plausible_bounds,
+    plausible_days,
+    share_below,
+)
 from components.tables.config import OutlierConfig
 
 AUTO = OutlierConfig()
@@ -106,3 +111,18 @@ def test_share_below_counts():
     values = np.arange(100.0)
     share = share_below(lambda q: float(np.quantile(values, q)), 25.0, 100)
     assert share == pytest.approx(0.25, abs=0.01)
+
+
+def test_days_far_from_all_others_are_implausible() -> None:
+    rng = np.random.default_rng(0)
+    start = 18_600  # in December 2020
+    uniform = np.sort(rng.integers(start, start + 1200, 2000).astype(float))
+    low, high = plausible_days(lambda share: float(np.quantile(uniform, share)), 2000)
+    assert low is not None and high is not None
+    assert bound_text(low, "date") > "2013" and bound_text(high, "date") < "2033"
+    assert low < start < start + 1200 < high
+    old = np.sort(start - rng.pareto(1.0, 2000) * 300)
+    low, high = plausible_days(lambda share: float(np.quantile(old, share)), 2000)
+    assert low is None and high is not None, "a long tail of old records is no mistake"
+    assert plausible_days(lambda _: float(start), 2000) == (None, None)
+    assert bound_text(None, "date") == "any" and bound_text(0.1234567, "number") == "0.123457"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.tables.files import delimited
@@ -63,7 +63,6 @@ def read(text: str, dialect: Dialect, encoding: str = "utf-8") -> list[tuple[Any
     return [row for piece in pieces for row in piece.frame.rows()]
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     rows=st.lists(ROW, min_size=1, max_size=12),
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
@@ -97,7 +96,6 @@ def test_csv_comes_back(
     assert all(a < b for a, b in pairwise([row[4] for row in got]))
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=st.lists(ROW, min_size=1, max_size=8))
 def test_text_without_quotes_comes_back(rows: list[tuple[str, ...]]) -> None:
     text = written(rows, quoting=csv.QUOTE_NONE, escape="\\", quote=None)
@@ -129,7 +127,6 @@ PIECE = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
 @given(
     lines=st.lists(PIECE, min_size=1, max_size=30),
     ends=st.lists(st.sampled_from(["\n", "\r\n", "\r", "\r\r\n"]), min_size=30, max_size=30),

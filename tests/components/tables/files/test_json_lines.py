@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import DataError
@@ -106,7 +106,6 @@ VALUE = (
 )
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     objects=st.lists(st.dictionaries(st.sampled_from("abc"), VALUE, min_size=1), min_size=1),
     as_array=st.booleans(),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.preprocessing import (
     MaxAbsScaler,
@@ -152,6 +152,7 @@ def test_decimal_scaling_brings_all_below_one(largest: float, scale: float) -> N
 
 
 @given(st.floats(-5, 5), st.lists(st.floats(-100, 100), min_size=1, max_size=20))
+@example(5e-324, [1.0])
 def test_yeo_johnson_rises_and_comes_back(power: float, values: list[float]) -> None:
     ordered = np.sort(np.array(values))
     moved = yeo_johnson(ordered, power)

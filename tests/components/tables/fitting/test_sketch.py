@@ -67,7 +67,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_chunks", [1, 7, 1000])
+@pytest.mark.parametrize("num_chunks", [1, 7, 100, pytest.param(1000, marks=pytest.mark.processes)])
 def test_ranks_are_right_to_a_500th(
     kind: Callable[[np.random.Generator], np.ndarray], num_chunks: int
 ) -> None:

@@ -68,7 +68,7 @@ def fitted(frame: pl.DataFrame, record_ids: pl.Series, size: int) -> TableStatis
 
 @pytest.mark.parametrize("size", [1, 7, 1000, ROWS])
 def test_moments_equal_numpys_in_any_chunks(size: int) -> None:
-    frame, count = table(), 300 if size == 1 else ROWS
+    frame, count = table(), min(40 * size, ROWS)
     frame = frame.head(count)
     statistics = fitted(frame, ids(count), size)
     count_log = np.sign(frame["count"]) * np.log1p(np.abs(frame["count"].to_numpy()))

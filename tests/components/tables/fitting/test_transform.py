@@ -12,6 +12,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from components.errors import DataError, RecipeError
 from components.records.identity import record_id
 from components.tables.fitting.encode_plan import ColumnEncodeConfig, EncodeConfig, fit_plan
+from components.tables.fitting.forward_fill import ForwardFill
 from components.tables.fitting.statistics import TableStatistics
 from components.tables.fitting.transform import TableTransform, fit_transform_from
 from components.tables.schema import RAW_RECORD, ColumnKind, ColumnSchema, TableSchema
@@ -276,6 +277,61 @@ def test_classes_of_the_target_are_sorted_and_others_refused() -> None:
         fit(small().filter(pl.col("hue") == "red"), "hue", plate="identifier")
 
 
+def forward(**settings: object) -> ForwardFill:
+    return ForwardFill.model_validate({"method": "forward", "by": ("hue",), **settings})
+
+
+def test_what_was_carried_comes_before_the_ordinary_fill() -> None:
+    frame = small()
+    along = forward(order="built")
+    config = EncodeConfig(columns={"size": ColumnEncodeConfig(impute=along)})
+    plain, carrying = fit(frame), fit(frame, config=config)
+    assert carrying.input_columns == plain.input_columns
+    assert plain.carried_columns == () and carrying.carried_columns == ("size__carried",)
+    rows = frame.head(4).with_columns(size=pl.Series([None, None, 3.0, 3.0]))
+    carried = rows.with_columns(size__carried=pl.Series([7.5, None, None, 9.0]))
+    filled = carrying.encode(carried).features
+    at, missing = (carrying.feature_names.index(name) for name in ("size", "size:missing"))
+    assert filled[:, missing].tolist() == [1, 1, 0, 0], "carried or not, it was missing"
+    known = rows.with_columns(size=pl.Series([7.5, frame["size"].median(), 3.0, 3.0]))
+    np.testing.assert_array_equal(filled[:, at], plain.encode(known).features[:, at])
+    # A row that comes alone has no history.
+    np.testing.assert_array_equal(carrying.encode(rows).features, plain.encode(rows).features)
+
+
+def test_categories_and_other_imputers_see_what_was_carried() -> None:
+    frame = small().with_columns(hue=pl.Series([None] * 50 + ["red", "blue"] * 175))
+    config = EncodeConfig(
+        columns={
+            "hue": ColumnEncodeConfig(impute=forward(by=("plate",), order="built", then="mode")),
+            "size": ColumnEncodeConfig(impute=forward(by=("plate",), order="built", then="model")),
+            "price": ColumnEncodeConfig(impute="model"),
+        }
+    )
+    transform = fit(frame, config=config)
+    rows = (
+        frame.head(1)
+        .with_columns(hue__carried=pl.lit("red"), size__carried=pl.lit(8.0), size=None, price=None)
+        .cast({"size": pl.Float64, "price": pl.Float64})
+    )
+    known = rows.with_columns(hue=pl.lit("red"), size=pl.lit(8.0))
+    names = transform.feature_names
+    ours, theirs = transform.encode(rows).features[0], transform.encode(known).features[0]
+    said = {names[at] for at in np.flatnonzero(ours != theirs)}
+    assert said == {"hue:missing", "size:missing"}
+    assert "price" in names and "hue=red" in names
+
+
+def test_all_numbers_are_carried_but_the_key_and_the_time() -> None:
+    schema = schema_of(small())
+    plan = fit_plan(schema, "price", EncodeConfig(impute=forward(by=("plate",), order="rooms")))
+    (carry,) = plan.carries
+    assert (carry.by, carry.order, carry.columns) == (("plate",), "rooms", ("size",))
+    assert {p.name: p.impute for p in plan.columns}["size"] == "median"
+    with pytest.raises(ValueError, match="'size' is carried forward by itself"):
+        EncodeConfig(columns={"size": ColumnEncodeConfig(impute=forward(order="size"))})
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e300])
 def test_what_is_not_finite_names_column_and_record(bad: float) -> None:
     transform = fit(small(), "price", plate="identifier")
@@ -306,6 +362,26 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         (EncodeConfig(columns={"hue": ColumnEncodeConfig(encode="date")}), "needs dates"),
         (EncodeConfig(columns={"hue": ColumnEncodeConfig(impute="knn")}), "knn is for numbers"),
         (EncodeConfig(columns={"size": ColumnEncodeConfig(impute="constant")}), "needs `fill`"),
+        (
+            EncodeConfig(impute=forward(by=("hu",), order="built")),
+            r"data.encode.impute.by: there is no column 'hu'; did you mean 'hue'",
+        ),
+        (
+            EncodeConfig(columns={"size": ColumnEncodeConfig(impute=forward(order="bilt"))}),
+            r"data.encode.columns.size.impute.order: .* 'bilt'; did you mean 'built'",
+        ),
+        (EncodeConfig(impute=forward(order="plate")), "'plate' holds identifier, which says"),
+        (EncodeConfig(impute=forward(by=("price",), order="built")), "'price' is the target"),
+        (
+            EncodeConfig(
+                columns={
+                    "hue": ColumnEncodeConfig(
+                        impute=forward(by=("rooms",), order="built", then="mean")
+                    )
+                }
+            ),
+            "impute.then: mean is for numbers",
+        ),
     ],
 )
 def test_settings_that_cannot_hold_are_refused(config: EncodeConfig, message: str) -> None:

@@ -247,3 +247,33 @@ def test_the_schema_of_chunks_is_that_of_the_whole() -> None:
     parts = [profile_chunk(frame[start : start + 70], {}) for start in range(0, 300, 70)]
     total = sum(parts[1:], start=parts[0])
     assert infer_schema(total, {}, TableCleanConfig()) == schema_of(frame)
+
+
+def test_dates_have_plausible_bounds_as_numbers_have() -> None:
+    cells = [*(day.isoformat() for day in DAYS), "1900-01-01", "3021-05-06"]
+    column = learned(cells)
+    assert column.minimum is not None and column.maximum is not None
+    assert date(2015, 1, 1) < date(1970, 1, 1) + timedelta(days=column.minimum) < min(DAYS)
+    assert max(DAYS) < date(1970, 1, 1) + timedelta(days=column.maximum) < date(2030, 1, 1)
+    stored = schema_of(pl.DataFrame({"c": DAYS})).column("c")
+    assert stored.minimum == pytest.approx(column.minimum, abs=60)
+    assert learned(cells, outliers={"method": "none"}).minimum is None
+    line = schema_text(schema_of(pl.DataFrame({"c": DAYS})))[1]
+    assert "plausible 201" in line
+
+
+def test_rare_zeros_among_ages_are_a_sentinel_and_many_are_not() -> None:
+    assert learned([*AGES, *["0"] * 4]).sentinels == (0.0,)
+    assert learned([*AGES, *["0"] * 4, *["-1"] * 4]).sentinels == (-1.0, 0.0)
+    assert learned([*AGES, *["0"] * 100]).sentinels == ()
+
+
+def test_bounds_have_six_digits_and_are_rounded_to_the_outside() -> None:
+    column = learned(PRICES)
+    assert column.maximum is not None and float(f"{column.maximum:.6g}") == column.maximum
+
+
+def test_the_header_again_and_sums_teach_nothing() -> None:
+    plain = pl.DataFrame({"name": ["red", "green", "blue"] * 20, "day": [""] * 60, "n": ["5"] * 60})
+    more = pl.DataFrame({"name": ["name", "Total"], "day": ["day", ""], "n": ["n", ""]})
+    assert schema_of(pl.concat([plain, more])) == schema_of(plain)

@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import DataError
@@ -31,7 +31,6 @@ def column(cells: list[str | None]) -> ColumnProfile:
     return profile(c=cells).columns["c"]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(CELLS | st.none(), min_size=1, max_size=40), st.integers(0, 40))
 def test_profiles_of_chunks_add_up_to_that_of_the_whole(cells: list[str | None], cut: int) -> None:
     whole = profile(c=cells)

@@ -4,7 +4,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.tables.schema import DateForm
@@ -111,7 +111,6 @@ def test_rows_keep_their_order_and_nulls() -> None:
     assert [m and m.day for m in read.values] == [2, None, None, 1, 2]
 
 
-@settings(max_examples=30)
 @given(
     st.lists(st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)), min_size=1, max_size=10),
     st.sampled_from(["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d %B %Y", "%b %d, %Y", "%d-%b-%y"]),

@@ -9,6 +9,7 @@ from components.tables.values.missing import (
     is_missing,
     missing_among_names,
     names_not_missing,
+    zero_is_missing,
 )
 
 
@@ -79,3 +80,22 @@ def test_sentinels_are_repeated_and_far_from_all_others(
     expected: tuple[float, ...],
 ) -> None:
     assert detected_sentinels(counts, extent, plausible, 1000) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "extent", "middle", "expected"),
+    [
+        (11, (18.2, 67.1), 32.0, True),  # body mass index, of 768
+        (4, (18, 92), 45, True),  # age
+        (2, (18, 92), 45, False),  # twice may be chance
+        (227, (18, 92), 45, False),  # so many are meant
+        (13, (1, 11), 3, False),  # bedrooms
+        (30, (0.5, 90), 20, False),  # tips
+        (5, (1.2, 1.9), 1.5, True),  # a price per litre
+        (5, (5, 20), 40, False),
+    ],
+)
+def test_rare_zeros_far_below_all_others_are_missing(
+    count: int, extent: tuple[float, float], middle: float, expected: bool
+) -> None:
+    assert zero_is_missing(count, extent, middle, 768) is expected

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.tables.schema import NumberForm
@@ -136,7 +136,6 @@ def test_rows_keep_their_order_and_nulls() -> None:
     assert read.values.to_list() == [3000.0, None, 2.0, 3000.0, None, 2.0]
 
 
-@settings(max_examples=30)
 @given(
     st.lists(st.decimals(-999_999_999, 999_999_999, places=2), min_size=1, max_size=20),
     st.sampled_from([",", " ", "'", "."]),
@@ -149,7 +148,6 @@ def test_what_is_grouped_is_read_as_it_was(numbers: list[Decimal], separator: st
     assert read.exact.all()
 
 
-@settings(max_examples=50)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_that_python_prints_is_read_bit_for_bit(number: float) -> None:
     if number.is_integer() and abs(number) >= 2**53:
