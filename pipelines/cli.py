@@ -116,6 +116,27 @@ def diff(one: DatasetArgument, other: DatasetArgument, as_json: JsonOption = Fal
     _do(job, as_json, show)
 
 
+@app.command()
+def show(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    record: Annotated[str, typer.Option(help="Record id, or its first digits.")] = "",
+    epoch: Annotated[list[int] | None, typer.Option(min=0, help="From 0; may be repeated.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw what the model sees of one record in some epochs, whether trained yet or not."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.jobs import show_job
+
+        return show_job(recipe, overrides or [], record, epoch or [0])
+
+    def told(result: dict[str, Any]) -> None:
+        Console().print_json(data=result)
+
+    _do(job, as_json, told)
+
+
 @app.command("clean-cache")
 def clean_cache(
     output: Annotated[Path, typer.Option(help="Folder that runs are written to.")] = Path("runs"),

@@ -32,6 +32,7 @@ from pipelines.prepare import plan_prepare, prepare
 from pipelines.prepare_tables import table_schema
 from pipelines.recipe import Recipe, TableRecipe, load_recipe
 from pipelines.run import Timings, run, run_folder, train_only
+from pipelines.show import as_dict, show_record
 
 
 def run_job(reference: str, overrides: Sequence[str], console: Console) -> dict[str, Any]:
@@ -157,6 +158,23 @@ def evaluate_job(
         },
         "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
     }
+
+
+def show_job(
+    reference: str, overrides: Sequence[str], record: str, epochs: Sequence[int]
+) -> dict[str, Any]:
+    """`show`."""
+    recipe = load_recipe(reference, overrides)
+    if not record:
+        raise DataError("name a record: --record ID, or the first digits of one")
+    with staging_folder(Path(recipe.output)) as staging:
+        plan = plan_prepare(recipe, staging)
+    if plan.cached is None:
+        raise DataError(
+            f"the data of recipe {recipe.name} is not prepared as it asks; run "
+            f"`prepare {recipe.name}` first"
+        )
+    return as_dict(show_record(recipe, plan.cached, plan.target, record, epochs))
 
 
 def _dataset_of(package: Path, recipe: Recipe) -> Path:

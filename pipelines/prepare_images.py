@@ -2,29 +2,22 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from components.errors import DataError
 from components.images.inspect import CleanConfig
-from components.images.prepare import IMAGE_COLUMNS, build_prepare
 from components.images.shards import SHARD_SCHEMA, fit_from_files, write_sums
-from components.images.similarity import band_key_matrix, near_pairs
+from components.images.steps import CleanRecords, find_near, group_near
 from components.records.findings import findings_table
 from components.records.fingerprint import prepare_code_sha256, prepare_versions
 from components.records.merging import MergeResult, MergeSettings
 from components.records.reasons import Reason
-from components.records.relations import PairTask, Similarity, find_pairs, group_pairs
+from components.records.relations import PairTask
 from components.records.split import SPLITS, Split
-from components.records.staging import (
-    ChunkResult,
-    PreparedRecord,
-    stage_records,
-    write_findings,
-)
+from components.records.staging import ChunkResult, write_findings
 from components.sources.config import SourceConfig
-from components.sources.listing import Listing, read_chunk
+from components.sources.listing import Listing
 from pipelines.recipe import ImageRecipe
 from pipelines.shards import (
     PreparedData,
@@ -117,15 +110,8 @@ def _stage(
 ) -> Staged:
     """First pass: every record decoded, checked and encoded once, in parallel."""
     clean = recipe.data.clean
-    work = partial(
-        _stage_chunk,
-        source=source,
-        root=listing.root,
-        listing=_kept_listing(listing_folder, stage),
-        folder=stage.folder,
-        clean=clean,
-        prepare=build_prepare(clean, recipe.data.store),
-    )
+    kept = _kept_listing(listing_folder, stage)
+    work = CleanRecords(source, listing.root, kept, stage.folder, clean, recipe.data.store)
     done = 0
 
     def told(result: ChunkResult) -> ChunkResult:
@@ -159,52 +145,21 @@ def _kept_listing(listing_folder: Path, stage: Stage) -> Path:
     return kept
 
 
-def _stage_chunk(
-    chunk: str,
-    *,
-    source: SourceConfig,
-    root: str,
-    listing: Path,
-    folder: Path,
-    clean: CleanConfig,
-    prepare: Callable[[bytes, str], PreparedRecord],
-) -> ChunkResult:
-    return stage_records(
-        read_chunk(source, root, listing / chunk),
-        prepare,
-        schema=IMAGE_COLUMNS,
-        policy=clean.policy,
-        folder=folder,
-        name=chunk.removesuffix(".parquet"),
-    )
-
-
 def _with_related(staged: Staged, clean: CleanConfig, num_records: int) -> Staged:
     """Look for near duplicates, one partition of their keys at a time."""
     folder = staged.stage.folder
     count = max(_MIN_PARTITIONS, math.ceil(num_records / _PAIRS_PER_PARTITION))
     tasks = {f"{n:05d}": PairTask(n, count, staged.files, folder) for n in range(count)}
-    near = partial(near_pairs, max_distance=clean.near_distance)
-    find = partial(_find_pairs, similarity=Similarity(band_key_matrix, near))
+    find = partial(find_near, max_distance=clean.near_distance)
     if not sum(run_stage(staged.stage, "FindNearDuplicates", find, tasks, int)):
         return staged
-    join = partial(_group_pairs, staged=staged.files, folder=folder, clean=clean)
+    join = partial(group_near, staged=staged.files, folder=folder, policy=clean.policy)
     pairs = tuple(task.output for task in tasks.values())
     (found,) = run_stage(
         staged.stage, "GroupNearDuplicates", join, {"groups": pairs}, dict[str, int]
     )
     staged.total.findings += Counter(found)
     return Staged(staged.stage, staged.total, folder / "related.parquet")
-
-
-def _find_pairs(task: PairTask, *, similarity: Similarity) -> int:
-    return find_pairs(task, similarity)
-
-
-def _group_pairs(
-    pairs: tuple[Path, ...], *, staged: tuple[Path, ...], folder: Path, clean: CleanConfig
-) -> dict[str, int]:
-    return group_pairs(pairs, staged, folder, clean.policy)
 
 
 def _classes(total: ChunkResult, listing: Listing) -> list[str]:

@@ -22,7 +22,7 @@ from components.records.findings import FINDINGS_SCHEMA, Action, Finding, findin
 from components.records.fingerprint import prepare_code_sha256, prepare_versions
 from components.records.merging import MergeSettings
 from components.records.reasons import Policy, Reason
-from components.records.split import SPLITS, Split
+from components.records.split import SPLITS, Split, SplitRule
 from components.records.staging import (
     QUARANTINE_SCHEMA,
     ChunkResult,
@@ -147,15 +147,8 @@ def prepare_tables(
         staged = _stage(recipe, schema, tables, beside, raw, table, progress)
         given = _given_splits(_pieces(tables), recipe)
         classes = _classes(recipe, staged.total)
-        settings = MergeSettings(
-            rule=split_rule(data.split, recipe.seed, given, staged, stage),
-            schema=shard_schema(schema, marked_columns(schema, data.clean, data.columns)),
-            classes=None,
-            conflict=Reason.KEY_CONFLICT,
-            policy=data.clean.policy,
-            row_group_rows=data.shards.row_group_rows or _row_group_rows(staged.total.read),
-            fit=partial(_write_statistics, plan=encode),
-        )
+        rule = split_rule(data.split, recipe.seed, given, staged, stage)
+        settings = _merge_settings(recipe, schema, encode, rule, staged.total.read)
         merged = merge_all(stage, staged, settings, data.shards.target_bytes, progress)
         refuse_large_quarantine(
             staged.total.reasons + merged.reasons,
@@ -182,6 +175,21 @@ def prepare_tables(
             table_schema=schema,
         )
         return publish(stage, staged, target, manifest)
+
+
+def _merge_settings(
+    recipe: TableRecipe, schema: TableSchema, plan: EncodePlan, rule: SplitRule, num_read: int
+) -> MergeSettings:
+    data = recipe.data
+    return MergeSettings(
+        rule=rule,
+        schema=shard_schema(schema, marked_columns(schema, data.clean, data.columns)),
+        classes=None,
+        conflict=Reason.KEY_CONFLICT,
+        policy=data.clean.policy,
+        row_group_rows=data.shards.row_group_rows or _row_group_rows(num_read),
+        fit=partial(_write_statistics, plan=plan),
+    )
 
 
 def _in_prepared_names(recipe: TableRecipe) -> TableRecipe:

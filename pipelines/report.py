@@ -17,6 +17,7 @@ from components.images.decode import decode_canonical, decode_stored
 from components.records.files import write_text
 from components.records.manifest import Manifest
 from components.records.reasons import REASONS, Reason, RecordRejected
+from components.reports.bound import Bound
 from components.reports.data import (
     AugmentedExample,
     FindingCount,
@@ -60,6 +61,7 @@ def write_report(
     run_id: str,
     timings_s: Mapping[str, float],
     data_wait_share: float,
+    bound: Bound | None,
     git_commit: str,
     versions: Mapping[str, str],
 ) -> Path:
@@ -87,6 +89,7 @@ def write_report(
         per_class={evaluation.split: evaluation.per_class for evaluation in evaluations},
         timings_s=timings_s,
         data_wait_share=data_wait_share,
+        bound=bound,
         recipe_yaml=resolved_yaml(public_recipe(recipe)),
         versions=versions,
         git_commit=git_commit,

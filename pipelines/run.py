@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from components.models.package import ModelPackage, save_package
 from components.models.registry import build_model
 from components.records.files import write_text
 from components.records.split import Split
+from components.reports.bound import Bound, find_bound
 from components.tracking.mlflow_tracker import start_mlflow
 from components.tracking.params import flatten
 from components.tracking.server import check_server, resolve_uri
@@ -89,7 +90,8 @@ def run(recipe: Recipe, plan: RunPlan, folder: RunFolder, display: Display) -> d
                 ]
             metrics = {str(done.split): done.metrics for done in evaluations}
             save_package(folder.package, replace(package, metrics=metrics))
-            return _conclude(recipe, data, folder, tracker, trained, evaluations, timings)
+            bound = find_bound(trained.history, plan.resources.data_cpus)
+            return _conclude(recipe, data, folder, tracker, trained, evaluations, timings, bound)
 
 
 def train_only(
@@ -265,6 +267,7 @@ def _conclude(
     trained: Trained,
     evaluations: list[Evaluation],
     timings: Timings,
+    bound: Bound | None,
 ) -> dict[str, Any]:
     write_text(folder.history, json.dumps(trained.history, indent=1) + "\n")
     wait = data_wait_share(trained)
@@ -282,6 +285,7 @@ def _conclude(
             run_id=tracker.run_id,
             timings_s=timings.seconds,
             data_wait_share=wait,
+            bound=bound,
             git_commit=git_commit(),
             versions=versions(),
         )
@@ -299,4 +303,5 @@ def _conclude(
         "metrics": {evaluation.split: evaluation.metrics for evaluation in evaluations},
         "timings_s": {name: round(value, 3) for name, value in timings.total().items()},
         "data_wait_share": wait,
+        "bound": None if bound is None else asdict(bound),
     }

@@ -35,7 +35,7 @@ from components.tracking.tracker import Tracker
 from components.training.blend import build_mixing, check_mixing
 from components.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from components.training.config import TrainConfig
-from components.training.loop import LoopSettings, StepReport, train_epochs
+from components.training.loop import Listener, LoopSettings, StepReport, train_epochs
 from components.training.optimizers import build_optimizer
 from components.training.parallel import channels_last, is_distributed
 from components.training.schedules import build_schedule
@@ -62,6 +62,9 @@ from pipelines.streams.tasks import explained
 
 _POLL_S = 0.25
 _ABORT_TIMEOUT_S = 4
+# Of a checkpoint inside an epoch: below any score. Not -inf, which Ray does not find again in its
+# JSON.
+_UNJUDGED = -1e300
 _RAY_NAME = "checkpoints"
 # Errors of the code or the settings: another start would only meet them again. A lost peer, memory
 # or a device shows as RuntimeError or a lost process, and is worth another start.
@@ -385,6 +388,7 @@ def _train_worker(plan: WorkerPlan) -> None:
         world_size=world_size,
         device=device,
         max_grad_norm=plan.train.max_grad_norm,
+        checkpoint_every_steps=plan.train.checkpoint_every_steps,
     )
     schedule = build_schedule(
         plan.train.schedule,
@@ -401,9 +405,9 @@ def _train_worker(plan: WorkerPlan) -> None:
         reader,
         task,
         settings,
+        report,
         start=position,
-        on_step=report.step,
-        on_epoch=report.epoch,
+        learned=checkpoint.learned if checkpoint else (),
         mix=build_mixing(plan.train.mixing, task.shape, seed=plan.seed, rank=rank),
     )
 
@@ -424,7 +428,7 @@ def _announce(channel: ActorHandle[Channel], rank: int, world_size: int, segment
         torch.distributed.barrier()
 
 
-class _EpochReport:
+class _EpochReport(Listener):
     """Reports of one worker: every rank to Ray Train, rank 0 with the checkpoint and the events."""
 
     def __init__(
@@ -448,6 +452,18 @@ class _EpochReport:
         monitor = self._plan.train.monitor
         score = score_of(monitor, row[f"val_{monitor}"])
         metrics = row | {"score": score}
+        self._report(metrics, position)
+        if self._rank == 0:
+            # A restart may repeat an epoch whose checkpoint came too late; the tracker skips it.
+            ray.get(self._plan.channel.send.remote({"kind": "epoch", "row": row}))
+
+    def checkpoint(self, position: Position, learned: tuple[float, ...]) -> None:
+        """Inside an epoch; never the best, as nothing was evaluated."""
+        self._report({"epoch": float(position.epoch), "score": _UNJUDGED}, position, learned)
+
+    def _report(
+        self, metrics: dict[str, float], position: Position, learned: tuple[float, ...] = ()
+    ) -> None:
         if self._rank != 0:
             ray.train.report(metrics)
             return
@@ -458,7 +474,6 @@ class _EpochReport:
                 optimizer=self._optimizer,
                 position=position,
                 history=self._history,
+                learned=learned,
             )
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        # A restart may repeat an epoch whose checkpoint came too late; the tracker skips it then.
-        ray.get(self._plan.channel.send.remote({"kind": "epoch", "row": row}))

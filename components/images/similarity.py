@@ -111,7 +111,9 @@ def near_pairs(
     if not likeness:
         return near
     alike = np.flatnonzero(np.concatenate(likeness) >= _MIN_VIEW_LIKENESS)
-    for rows in (alike[start : start + _BATCH_PAIRS] for start in range(0, len(alike), _BATCH_PAIRS)):
+    for rows in (
+        alike[start : start + _BATCH_PAIRS] for start in range(0, len(alike), _BATCH_PAIRS)
+    ):
         sides = (_cells([side[row] for row in rows]) for side in (left, right))
         near[rows] = distances(*sides) <= max_distance
     return near

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.records.accounting import Accounting
+from components.reports.bound import Bound
 
 Image = npt.NDArray[np.uint8]
 
@@ -136,6 +137,7 @@ class ReportData:
         worst: Records of a table that the model was most wrong about, worst first.
         timings_s: Stage -> seconds.
         data_wait_share: Share of the training time spent waiting for data, 0 to 1.
+        bound: What the training was bound by.
         recipe_yaml: The resolved recipe.
         versions: Package -> version.
         git_commit: Commit of the code, or an empty string.
@@ -166,6 +168,7 @@ class ReportData:
     worst: Sequence[WorstRecord] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     data_wait_share: float = 0.0
+    bound: Bound | None = None
     recipe_yaml: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str = ""

@@ -92,11 +92,8 @@ def remarks(data: ReportData) -> list[str]:
 def _data_wait(data: ReportData) -> str | None:
     if data.data_wait_share <= DATA_WAIT_LIMIT:
         return None
-    return (
-        f"Training waited for data {data.data_wait_share * 100:.0f} % of the time: more CPUs for "
-        f"Data would make it faster, and where the records are images, smaller stored ones or a "
-        f"lighter augmentation."
-    )
+    waited = f"Training waited for data {data.data_wait_share * 100:.0f} % of the time"
+    return f"{waited}. {data.bound.sentence()}" if data.bound else f"{waited}."
 
 
 def _overfitting(data: ReportData) -> str | None:

@@ -150,6 +150,12 @@ def staged_rows(
         column = frame[name].to_arrow()
         kind = next((c.kind for c in schema.columns if c.name == name), None)
         table = table.append_column(name, column.cast(_ARROW_TYPES[kind] if kind else pa.int8()))
+    told = _findings(refused, origin, lines)
+    return table, refused.select("record", "reason", "detail"), told
+
+
+def _findings(refused: pl.DataFrame, origin: str, lines: pl.DataFrame | None) -> pl.DataFrame:
+    """What is told of the records set aside here."""
     line_of: dict[int, int] = {}
     if lines is not None and refused.height:
         mine = lines.filter(pl.col(RAW_RECORD).is_in(refused["record"].implode()))
@@ -168,7 +174,7 @@ def staged_rows(
     ]
     told = pl.from_arrow(findings_table(findings))
     assert isinstance(told, pl.DataFrame)
-    return table, refused.select("record", "reason", "detail"), told
+    return told
 
 
 def _given(

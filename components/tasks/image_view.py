@@ -24,6 +24,7 @@ from components.images.raw import decode_raw_batch
 from components.images.reduced import decode_reduced
 from components.records.identity import record_uniforms
 from components.records.reasons import RecordRejected
+from components.training.stopwatch import Stopwatch
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -59,38 +60,36 @@ class ImageView:
         """Bytes of one image in a batch."""
         return self.image_px * self.image_px * 3
 
-    def arrays(self, rows: pa.Table, epoch: int | None) -> dict[str, npt.NDArray[Any]]:
+    def arrays(
+        self, rows: pa.Table, epoch: int | None, watch: Stopwatch | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return `image`: uint8 RGB (N, image_px, image_px, 3).
 
         Args:
             rows: `record_id` and `columns`.
             epoch: Training epoch; None gives the deterministic view of evaluation.
+            watch: Told what the stages `decode` and `augment` took.
 
         Raises:
             DataError: The stored bytes of a picture cannot be decoded any more.
         """
-        stored = rows.column("image").combine_chunks()
-        ids = rows.column("record_id").to_pylist()
+        watch = watch or Stopwatch()
+        stored = _Stored(rows, watch)
         if epoch is None:
-            return {"image": self._plain(stored, ids)}
+            return {"image": self._plain(stored)}
         if self.batchwise is None:
-            return {"image": self._one_by_one(stored, ids, epoch)}
-        draws = record_uniforms(self.seed, epoch, ids, self.batchwise.num_draws)
+            return {"image": self._one_by_one(stored, epoch)}
+        draws = record_uniforms(self.seed, epoch, stored.ids, self.batchwise.num_draws)
         if self.batchwise.crop is None:
-            images_BHWC = self._plain(stored, ids)
+            images_BHWC = self._plain(stored)
         else:
-            images_BHWC = self._empty(len(ids))
+            images_BHWC = self._empty(len(stored.ids))
             sizes = (rows.column(name).to_numpy() for name in ("height_px", "width_px"))
             heights_px, widths_px = (size.astype(np.int64) for size in sizes)
-
-            def decode(row: int, height_px: int, width_px: int) -> ImageArray:
-                def reduced(encoded: ImageArray) -> ImageArray:
-                    return decode_reduced(encoded, height_px, width_px)
-
-                return _decoded(reduced, stored, ids, row)
-
-            self.batchwise.fill(images_BHWC, decode, heights_px, widths_px, draws)
-        self.batchwise.change(images_BHWC, draws)
+            with watch.stage("augment"):
+                self.batchwise.fill(images_BHWC, stored.reduced, heights_px, widths_px, draws)
+        with watch.stage("augment"):
+            self.batchwise.change(images_BHWC, draws)
         return {"image": images_BHWC}
 
     def targets(self, rows: pa.Table) -> npt.NDArray[np.int64]:
@@ -98,40 +97,62 @@ class ImageView:
         labels_B: npt.NDArray[np.int64] = rows.column("label").cast(pa.int64()).to_numpy()
         return labels_B
 
-    def _plain(self, stored: Any, ids: list[str]) -> ImageArray:
+    def _plain(self, stored: "_Stored") -> ImageArray:
         """The view of evaluation; in one step where pictures are raw and of the model's size."""
-        decoded_BHWC = decode_raw_batch(stored)
+        decoded_BHWC = stored.all_raw()
         side_px = self.image_px
         if decoded_BHWC is not None and decoded_BHWC.shape[1:3] == (side_px, side_px):
             return decoded_BHWC
-        images_BHWC = self._empty(len(ids))
-        for row in range(len(ids)):
-            image_HWC = _decoded(decode_stored, stored, ids, row)
-            images_BHWC[row] = to_input(image_HWC, image_px=side_px, geometry=self.geometry)
+        images_BHWC = self._empty(len(stored.ids))
+        with stored.watch.stage("augment"):
+            for row in range(len(stored.ids)):
+                image_HWC = stored.whole(row)
+                images_BHWC[row] = to_input(image_HWC, image_px=side_px, geometry=self.geometry)
         return images_BHWC
 
-    def _one_by_one(self, stored: Any, ids: list[str], epoch: int) -> ImageArray:
+    def _one_by_one(self, stored: "_Stored", epoch: int) -> ImageArray:
         augment = _augmenter(self.augment.model_dump_json(), self.image_px, self.geometry)
-        images_BHWC = self._empty(len(ids))
-        for row, identity in enumerate(ids):
-            image_HWC = _decoded(decode_stored, stored, ids, row)
-            images_BHWC[row] = augment(image_HWC, augment_seed(self.seed, epoch, identity))
+        images_BHWC = self._empty(len(stored.ids))
+        with stored.watch.stage("augment"):
+            for row, identity in enumerate(stored.ids):
+                rng_seed = augment_seed(self.seed, epoch, identity)
+                images_BHWC[row] = augment(stored.whole(row), rng_seed)
         return images_BHWC
 
     def _empty(self, count: int) -> ImageArray:
         return np.empty((count, self.image_px, self.image_px, 3), np.uint8)
 
 
-def _decoded(
-    decode: Callable[[ImageArray], ImageArray], stored: Any, ids: list[str], row: int
-) -> ImageArray:
-    try:
-        return decode(np.frombuffer(stored[row].as_buffer(), np.uint8))
-    except RecordRejected as problem:
-        raise DataError(
-            f"record {ids[row]} was prepared but cannot be decoded any more ({problem}); its "
-            "shard is damaged: delete the prepared data set and run prepare again"
-        ) from problem
+class _Stored:
+    """The stored pictures of some rows, decoded one by one or all at once, on the clock."""
+
+    def __init__(self, rows: pa.Table, watch: Stopwatch) -> None:
+        self._stored = rows.column("image").combine_chunks()
+        self.ids: list[str] = rows.column("record_id").to_pylist()
+        self.watch = watch
+
+    def all_raw(self) -> ImageArray | None:
+        """All of them, where they are raw and of one size."""
+        with self.watch.stage("decode"):
+            return decode_raw_batch(self._stored)
+
+    def whole(self, row: int) -> ImageArray:
+        """One of them at its own size."""
+        return self._decoded(row, decode_stored)
+
+    def reduced(self, row: int, height_px: int, width_px: int) -> ImageArray:
+        """One of them at the size that is enough."""
+        return self._decoded(row, lambda encoded: decode_reduced(encoded, height_px, width_px))
+
+    def _decoded(self, row: int, decode: Callable[[ImageArray], ImageArray]) -> ImageArray:
+        try:
+            with self.watch.stage("decode"):
+                return decode(np.frombuffer(self._stored[row].as_buffer(), np.uint8))
+        except RecordRejected as problem:
+            raise DataError(
+                f"record {self.ids[row]} was prepared but cannot be decoded any more ({problem}); "
+                "its shard is damaged: delete the prepared data set and run prepare again"
+            ) from problem
 
 
 @lru_cache(maxsize=4)

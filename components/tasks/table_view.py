@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from components.tables.fitting.transform import TableTransform
 from components.training.batch import Targets
+from components.training.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,17 @@ class TableView:
         transform = self.transform
         return 4 * len(transform.feature_names) + 8 * len(transform.cardinalities)
 
-    def arrays(self, rows: pa.Table, epoch: int | None) -> dict[str, npt.NDArray[Any]]:
+    def arrays(
+        self, rows: pa.Table, epoch: int | None, watch: Stopwatch | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return `features`: float32 (N, F), and `codes`: int64 (N, E), where there are any.
 
         While training, what an encoder learned from the target of a record's own fold is left
         out of its encoding.
         """
-        frame = pl.DataFrame(pl.from_arrow(rows))
-        return encoded(self.transform, frame, frame["record_id"], training=epoch is not None)
+        with (watch or Stopwatch()).stage("decode"):
+            frame = pl.DataFrame(pl.from_arrow(rows))
+            return encoded(self.transform, frame, frame["record_id"], training=epoch is not None)
 
     def targets(self, rows: pa.Table) -> Targets:
         """Return labels int64 (N,), or z-scores float32 (N,).

@@ -6,6 +6,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.training.batch import Targets
+from components.training.stopwatch import Stopwatch
 
 
 class View(Protocol):
@@ -31,12 +32,15 @@ class View(Protocol):
         """Records that are worth one task of the feed."""
         ...
 
-    def arrays(self, rows: pa.Table, epoch: int | None) -> dict[str, npt.NDArray[Any]]:
+    def arrays(
+        self, rows: pa.Table, epoch: int | None, watch: Stopwatch | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """The inputs of the model, each (N, ...), in the order of the rows.
 
         Args:
             rows: `record_id` and `columns`.
             epoch: Training epoch; None gives the deterministic view of evaluation.
+            watch: Told what the stages `decode` and `augment` took.
 
         Raises:
             DataError: A row cannot be read any more.

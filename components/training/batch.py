@@ -1,7 +1,7 @@
 """A batch as it leaves the feed: arrays of one step on one rank; without torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Batch:
         weights_B: 1 for a row that counts, 0 for padding, float32.
         record_ids: (B,) strings.
         global_rows: Rows that count over all ranks.
+        spent_s: Stage of the feed -> seconds that its processes worked on this batch.
     """
 
     epoch: int
@@ -38,3 +39,4 @@ class Batch:
     weights_B: npt.NDArray[np.float32]
     record_ids: npt.NDArray[np.object_]
     global_rows: int
+    spent_s: Mapping[str, float] = field(default_factory=dict)

@@ -31,6 +31,8 @@ class Checkpoint:
     """What to do next."""
     history: list[dict[str, float]]
     """One row of metrics per finished epoch."""
+    learned: tuple[float, ...] = ()
+    """Sums over the epoch's steps that were done, over all ranks; empty at an epoch's start."""
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Put the state back, in place; `model` may be wrapped in DDP and on any device.
@@ -57,6 +59,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     position: Position,
     history: Sequence[Mapping[str, float]],
+    learned: Sequence[float] = (),
 ) -> Path:
     """Write one file into `folder` (made if missing); it appears whole or not at all.
 
@@ -74,6 +77,7 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "position": asdict(position),
         "history": [dict(row) for row in history],
+        "learned": list(learned),
     }
     target = Path(folder) / FILE_NAME
     partial = target.with_suffix(".partial")
@@ -113,6 +117,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             optimizer_state=state["optimizer"],
             position=Position(**state["position"]),
             history=state["history"],
+            learned=tuple(state["learned"]),
         )
     except FileNotFoundError as error:
         raise DataError(f"no checkpoint at {path}; start without resume") from error

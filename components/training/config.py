@@ -34,6 +34,9 @@ class TrainConfig(Config):
     mixing: MixingConfig = MixingConfig()
     """Whether rows of a batch are mixed with one another, and pictures lose parts: mixup, cutmix,
     random erasing."""
+    checkpoint_every_steps: int | None = Field(None, ge=1)
+    """Optimizer steps after which a checkpoint is taken inside an epoch, beside that at its end; a
+    training that is stopped or loses a worker goes on from there. Null: at the end of epochs."""
     monitor: str
     """Validation metric that decides which checkpoint is the best."""
     max_failures: int = Field(2, ge=0)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from components.training.metrics import MetricSums
 from components.training.parallel import broadcast_buffers, sum_over_ranks, unwrap
 from components.training.schedules import Schedule
 from components.training.step import StepResult, eval_step, train_step
+from components.training.stopwatch import STAGES
 
 
 class Feed(Protocol):
@@ -82,6 +84,7 @@ class LoopSettings:
         device: Where the model computes.
         max_grad_norm: Gradients with a larger norm are scaled down; None leaves them.
         report_every_s: Seconds between two step reports.
+        checkpoint_every_steps: Optimizer steps between two checkpoints inside an epoch, or None.
     """
 
     epochs: int
@@ -92,6 +95,30 @@ class LoopSettings:
     device: torch.device
     max_grad_norm: float | None
     report_every_s: float = 0.5
+    checkpoint_every_steps: int | None = None
+
+
+class Listener:
+    """Hears what a training tells; by itself it does nothing with it."""
+
+    def step(self, report: StepReport) -> None:
+        """Called now and then while an epoch runs."""
+
+    def epoch(self, row: dict[str, float], position: Position) -> None:
+        """Called on every rank after each epoch.
+
+        Args:
+            row: Metrics over all ranks, the same on all.
+            position: What to do next.
+        """
+
+    def checkpoint(self, position: Position, learned: tuple[float, ...]) -> None:
+        """Called on every rank inside an epoch.
+
+        Args:
+            position: What to do next.
+            learned: What was learned in the epoch so far, over all ranks.
+        """
 
 
 @dataclass
@@ -101,7 +128,13 @@ class _Clock:
     started_s: float = field(default_factory=time.perf_counter)
     wait_s: float = 0.0
     rows: float = 0.0
+    spent_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     first_batch_s: float | None = None
+
+    def add(self, batch: Batch) -> None:
+        self.rows += batch.global_rows
+        for stage, seconds in batch.spent_s.items():
+            self.spent_s[stage] += seconds
 
     def elapsed_s(self) -> float:
         return max(time.perf_counter() - self.started_s, 1e-9)
@@ -114,10 +147,10 @@ def train_epochs(
     feed: Feed,
     objective: Objective,
     settings: LoopSettings,
+    listener: Listener,
     *,
     start: Position,
-    on_step: Callable[[StepReport], None],
-    on_epoch: Callable[[dict[str, float], Position], None],
+    learned: tuple[float, ...] = (),
     mix: Mixing = unmixed,
 ) -> None:
     """Train from `start` to the last epoch, evaluating on val after each.
@@ -129,10 +162,9 @@ def train_epochs(
         feed: This rank's batches.
         objective: What is learned from them.
         settings: Plain values.
+        listener: Told what happens.
         start: Where to begin; the state must be that of this position.
-        on_step: Called now and then while an epoch runs.
-        on_epoch: Called on every rank after each epoch with metrics over all ranks (the same on
-            all) and the position after it.
+        learned: What `Listener.checkpoint` was given with `start`.
         mix: What becomes of a training batch on the device before the step.
 
     Raises:
@@ -141,25 +173,43 @@ def train_epochs(
     position = start
     while position.epoch < settings.epochs:
         clock = _Clock(first_batch_s=None if position == start else 0.0)
-        learned = _train_epoch(
-            model, optimizer, schedule, feed, objective, settings, position, clock, on_step, mix
+        row = _train_epoch(
+            model,
+            optimizer,
+            schedule,
+            feed,
+            objective,
+            settings,
+            position,
+            clock,
+            listener,
+            learned if position == start else (),
+            mix,
         )
-        train_s, wait_s = clock.elapsed_s(), clock.wait_s
+        row |= _speed(clock, settings)
         broadcast_buffers(model)
         sums = evaluate(unwrap(model), feed, objective, settings, position)
         global_step = position.global_step + settings.steps_per_epoch - position.step
-        row = {f"val_{name}": value for name, value in sums.metrics().items()}
-        row |= learned | {
+        row |= {f"val_{name}": value for name, value in sums.metrics().items()} | {
             "epoch": float(position.epoch),
             "global_step": float(global_step),
             "learning_rate": schedule(global_step - 1),
-            "records_per_s": learned["records"] / train_s,
-            "data_wait_share": wait_s / train_s,
-            "first_batch_s": clock.first_batch_s or 0.0,
             "epoch_s": clock.elapsed_s(),
         }
         position = Position(position.epoch + 1, 0, global_step)
-        on_epoch(row, position)
+        listener.epoch(row, position)
+
+
+def _speed(clock: _Clock, settings: LoopSettings) -> dict[str, float]:
+    """How fast an epoch was learned, and what the feed's processes worked on it for all ranks."""
+    train_s = clock.elapsed_s()
+    local = torch.tensor([clock.spent_s[stage] for stage in STAGES], device=settings.device)
+    spent = sum_over_ranks(local.double()).tolist()
+    return {
+        "records_per_s": clock.rows / train_s,
+        "data_wait_share": clock.wait_s / train_s,
+        "first_batch_s": clock.first_batch_s or 0.0,
+    } | {f"feed_{stage}_s": seconds for stage, seconds in zip(STAGES, spent, strict=True)}
 
 
 def _train_epoch(
@@ -171,13 +221,16 @@ def _train_epoch(
     settings: LoopSettings,
     start: Position,
     clock: _Clock,
-    on_step: Callable[[StepReport], None],
+    listener: Listener,
+    learned: tuple[float, ...],
     mix: Mixing,
 ) -> dict[str, float]:
     """One epoch from `start`; returns loss, training metrics and rows over all ranks."""
     model.train()
     # Summed on the device: reading a number back would make the device wait in every step.
     totals = torch.zeros(3, dtype=torch.float64, device=settings.device)
+    if learned and settings.rank == 0:
+        totals += torch.tensor(learned, dtype=torch.float64)
     segment = Segment(start.epoch, True, start.step)
     global_step = start.global_step
     reported_s = time.perf_counter()
@@ -199,12 +252,16 @@ def _train_epoch(
             max_grad_norm=settings.max_grad_norm,
         )
         totals += torch.stack([result.loss_sum, result.score_sum, result.count]).double()
-        clock.rows += batch.global_rows
+        clock.add(batch)
         global_step += 1
         last = batch.step + 1 == settings.steps_per_epoch
         if last or time.perf_counter() - reported_s >= settings.report_every_s:
             reported_s = time.perf_counter()
-            on_step(_report(batch, global_step - 1, learning_rate, result, settings, clock))
+            listener.step(_report(batch, global_step - 1, learning_rate, result, settings, clock))
+        every = settings.checkpoint_every_steps
+        if every and global_step % every == 0 and not last:
+            after = Position(start.epoch, batch.step + 1, global_step)
+            listener.checkpoint(after, tuple(sum_over_ranks(totals).tolist()))
     loss_sum, score_sum, count = sum_over_ranks(totals).tolist()
     if not math.isfinite(loss_sum):
         raise HeadraceError(

@@ -32,6 +32,7 @@ from components.records.epoch_plan import (
 )
 from components.tasks.view import View
 from components.training.batch import Batch
+from components.training.stopwatch import STAGES, Stopwatch
 from pipelines.streams.tasks import TaskSource, task_stream
 
 # What goes out at once: large enough that a block costs little, small enough to stream.
@@ -41,6 +42,7 @@ _WINDOW_BYTES = 8 << 20
 _TASK_BYTES = 16 << 20
 # Before the names of the model's inputs, which are free, in a block.
 _INPUT = "input/"
+_SPENT = "spent/"
 # Tasks of one execution; a longer training is streamed so many at a time.
 _MAX_TASKS = 4096
 
@@ -168,13 +170,16 @@ def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> Iterator[pa.Ta
     first = task.first_step * batches.batch_size
     end = (task.first_step + task.num_steps) * batches.batch_size
     positions = np.arange(first, min(end, batches.num_rows), dtype=np.int64)
-    rows, places = read_rows(plan.layout(segment), order.locate(positions), view.columns)
+    watch = Stopwatch()
+    with watch.stage("read"):
+        rows, places = read_rows(plan.layout(segment), order.locate(positions), view.columns)
     for steps in _blocks(task, batches, view.row_bytes):
         for rank in range(world_size):
             drawn = [batches.positions(rank, step) for step in steps]
             taken = places[np.concatenate([positions for positions, _ in drawn]) - first]
             weights = np.concatenate([weights for _, weights in drawn])
-            yield _block(rows.take(taken), weights, plan, segment, rank, steps)
+            yield _block(rows.take(taken), weights, plan, segment, rank, steps, watch)
+            watch = Stopwatch()
 
 
 def _blocks(task: FeedTask, batches: BatchPlan, row_bytes: int) -> Iterator[range]:
@@ -196,8 +201,9 @@ def _block(
     segment: Segment,
     rank: int,
     steps: range,
+    watch: Stopwatch,
 ) -> pa.Table:
-    inputs = plan.view.arrays(rows, segment.epoch if segment.training else None)
+    inputs = plan.view.arrays(rows, segment.epoch if segment.training else None, watch)
     columns = {f"{_INPUT}{name}": values for name, values in inputs.items()}
     columns |= {"target": plan.view.targets(rows), "weight": weights}
     place = {
@@ -206,6 +212,7 @@ def _block(
         "rank": rank,
         "first_step": steps.start,
         "num_steps": len(steps),
+        **{f"{_SPENT}{stage}": watch.seconds[stage] for stage in STAGES},
     }
     ids = rows.column("record_id").combine_chunks()
     return pa.table(
@@ -357,8 +364,8 @@ def _batches_of(block: pa.Table) -> Iterator[Batch]:
         values: npt.NDArray[Any] = block.column(name).chunk(0).to_numpy_ndarray()[0]
         return values
 
-    def value(name: str) -> int:
-        return int(block.column(name)[0].as_py())
+    def value(name: str) -> Any:
+        return block.column(name)[0].as_py()
 
     inputs = {
         name.removeprefix(_INPUT): tensor(name)
@@ -369,17 +376,19 @@ def _batches_of(block: pa.Table) -> Iterator[Batch]:
     ids = block.column("record_id").chunk(0).flatten().to_numpy(zero_copy_only=False)
     first_step, num_steps = value("first_step"), value("num_steps")
     local = len(targets) // num_steps
+    spent_s = {stage: value(f"{_SPENT}{stage}") / num_steps for stage in STAGES}
     for number in range(num_steps):
         rows = slice(number * local, (number + 1) * local)
         yield Batch(
             epoch=value("epoch"),
-            training=bool(value("training")),
+            training=value("training"),
             step=first_step + number,
             inputs={name: values[rows] for name, values in inputs.items()},
             targets_B=targets[rows],
             weights_B=weights[rows],
             record_ids=ids[rows],
             global_rows=0,
+            spent_s=spent_s,
         )
 
 

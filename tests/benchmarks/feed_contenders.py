@@ -6,6 +6,7 @@ Each has two processes or threads that decode and augment.
 """
 
 import functools
+import gc
 import itertools
 import multiprocessing
 import tempfile
@@ -177,7 +178,7 @@ def ray_stock(work: Workload) -> Iterator[Epochs]:
 
 def _view(work: Workload) -> ImageView:
     specs = [TransformConfig.model_validate(item) for item in work.transforms]
-    return ImageView(work.image_px, "crop", AugmentConfig(transforms=specs), seed=0)
+    return ImageView.of(work.image_px, "crop", AugmentConfig(transforms=specs), seed=0)
 
 
 def _viewed(part: tuple[int, str, list[int]], view: ImageView) -> np.ndarray:
@@ -241,16 +242,19 @@ def ours(work: Workload) -> Iterator[Epochs]:
         def announce(segment: Segment) -> None:
             ray.get(channel.start_at.remote(segment, 1))
 
-        reader = feed.FeedReader(shard, plan, rank=0, world_size=1, announce=announce)
-        reader.start(Segment(0, True))
+        readers = [feed.FeedReader(shard, plan, rank=0, world_size=1, announce=announce)]
+        readers[0].start(Segment(0, True))
 
         def epoch_of(epoch: int) -> Iterator[Batch]:
-            for batch in reader.segment(Segment(epoch, True)):
+            for batch in readers[0].segment(Segment(epoch, True)):
                 count = int(batch.weights_B.sum())  # without what fills up the last batch
                 images_BHWC = torch.from_numpy(np.array(batch.inputs["image"]))
                 yield images_BHWC[:count], torch.from_numpy(np.array(batch.targets_B))[:count]
 
         yield epoch_of
+        # The stream, which has epochs left, must end before Ray does.
+        readers.clear()
+        gc.collect()
 
 
 class _Decoded(torch.utils.data.Dataset[tuple[np.ndarray, int]]):

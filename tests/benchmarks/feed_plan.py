@@ -37,7 +37,7 @@ def plan_cost(num_rows: int) -> PlanCost:
         (_SHARD_ROWS,) * (num_shards - 1) + (num_rows - (num_shards - 1) * _SHARD_ROWS,),
         _GROUP_ROWS,
     )
-    view = ImageView(224, "crop", AugmentConfig(policy="standard"), seed=0)
+    view = ImageView.of(224, "crop", AugmentConfig(policy="standard"), seed=0)
     plan = FeedPlan(
         train=layout,
         val=ShardLayout((), (), _GROUP_ROWS),

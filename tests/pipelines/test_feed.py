@@ -198,8 +198,12 @@ def test_the_global_batches_are_the_same_on_one_and_two_workers(plan: FeedPlan) 
 
 def test_a_plan_travels(plan: FeedPlan) -> None:
     task = next(plan.tasks(Segment(0, True), 2))
-    copy, same_task = pickle.loads(pickle.dumps((plan, task)))
-    assert list(read_feed_task(copy, (same_task, 2))) == list(read_feed_task(plan, (task, 2)))
+    copy, same = pickle.loads(pickle.dumps((plan, task)))
+    for one, other in zip(
+        read_feed_task(copy, (same, 2)), read_feed_task(plan, (task, 2)), strict=True
+    ):
+        names = [name for name in one.column_names if not name.startswith("spent/")]
+        assert one.select(names).equals(other.select(names))
 
 
 def test_what_is_left_begins_at_the_step_that_is_due(plan: FeedPlan) -> None:

@@ -25,7 +25,7 @@ from tests.pipelines.preparing import (
     write_pictures,
 )
 
-CHUNKS = 5
+NUM_IMAGES, CHUNKS = 2_560, 32
 """Of 512 pictures each, as the listing cuts them."""
 
 
@@ -38,7 +38,7 @@ def marks(output: Path, stage: str) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many") / "images"
-    half = CHUNKS * 256
+    half = NUM_IMAGES // 2
     return write_pictures(folder, {"a": half, "b": half}, side_px=40)
 
 
@@ -82,7 +82,7 @@ def test_interrupted_and_killed_it_goes_on_where_it_was(many: Path, tmp_path: Pa
     assert digests(resumed.folder) == digests(fresh.folder)
     assert [p.name for p in (output / "datasets").iterdir()] == [resumed.folder.name]
     check_books(resumed)
-    assert resumed.manifest.accounting.read == CHUNKS * 512
+    assert resumed.manifest.accounting.read == NUM_IMAGES
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -374,7 +374,7 @@ def test_another_task_drops_what_the_file_said_for_the_old_one(tmp_path: Path) -
     assert lines == [
         "override 'train.label_smoothing=0.2': train.label_smoothing is not a setting of train, "
         "which takes epochs, batch_size, last_batch, shuffle_window_rows, optimizer, schedule, "
-        "max_grad_norm, mixing, monitor, max_failures, loss, huber_delta"
+        "max_grad_norm, mixing, checkpoint_every_steps, monitor, max_failures, loss, huber_delta"
     ]
 
 

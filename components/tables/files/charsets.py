@@ -68,6 +68,15 @@ _JOINS_LETTERS = frozenset("\u2019\u2018'\u00b4·\u2013-\u00a0\u00ad")
 _BEFORE_WORDS = frozenset("¿¡«“„")
 _AFTER_LETTERS = frozenset("²³¹®™©ªº»”\u2019…")
 
+# Where the frequent characters stand, by the first byte: what is written in simplified Chinese is
+# seldom of the second level, and hardly ever of none.
+_FIRST_LEVELS = {
+    "gb18030": ("gb2312", 0xB0, 0xD7),
+    "cp932": ("euc_jp", 0xB0, 0xCF),
+    "euc_jp": ("euc_jp", 0xB0, 0xCF),
+    "big5": ("big5", 0xA4, 0xC6),
+}
+
 
 @dataclass(frozen=True)
 class Charset:
@@ -115,7 +124,7 @@ def _fits(evidence: bytes, name: str) -> dict[int, float]:
         place: min(ideograph, fit) if is_japanese and char >= "\u4e00" else fit
         for place, char in enumerate(text)
         if char > "\x7f"
-        for fit in (_fit(padded[place], char, padded[place + 2], alphabet),)
+        for fit in (_fit(padded[place], char, padded[place + 2], alphabet, name),)
     }
 
 
@@ -134,12 +143,12 @@ def _best_alphabet(letters: Counter[str]) -> frozenset[str]:
     return frozenset(best)
 
 
-def _fit(before: str, char: str, after: str, alphabet: frozenset[str]) -> float:
+def _fit(before: str, char: str, after: str, alphabet: frozenset[str], name: str) -> float:
     """How well a character that is not ASCII stands where it stands."""
     if char == "\ufffd" or char < "\xa0" or "\ue000" <= char <= "\uf8ff":
         return -3.0
     if char >= "\u2e80" and (char.isalpha() or char == "ー"):
-        return _fit_ideograph(before, char, after)
+        return _fit_ideograph(before, char, after, name)
     if char.isalpha() and char not in "ªºµ":
         return _fit_letter(before, char, after, alphabet)
     return _fit_sign(before, char, after)
@@ -156,6 +165,8 @@ def _fit_letter(before: str, char: str, after: str, alphabet: frozenset[str]) ->
     if not before.isalpha() and not after.isalpha():
         return 0.2  # alone, as a sign would stand
     lower = _lower(char)
+    if is_latin and min(before, after) > "\x7f":
+        return 0.0  # three in a row: in few languages, and seldom (`žížala`, `öğüt`)
     if not is_latin:
         return 1.0 if lower in _FREQUENT else 0.4
     if lower in alphabet:
@@ -175,7 +186,7 @@ def _fit_sign(before: str, char: str, after: str) -> float:
     return 0.9
 
 
-def _fit_ideograph(before: str, char: str, after: str) -> float:
+def _fit_ideograph(before: str, char: str, after: str, name: str) -> float:
     if any(c.isascii() and c.isalpha() for c in (before, after)):
         return -1.0
     if not any(c >= "\u2e80" for c in (before, after)):
@@ -186,13 +197,14 @@ def _fit_ideograph(before: str, char: str, after: str) -> float:
         return 1.0
     if char > "\uffff":
         return -1.0
-    # The first level of each standard holds the frequent characters.
-    return 0.9 if _is_frequent(char) else 0.2
+    return 0.9 if _is_frequent(char, name) else 0.2
 
 
-def _is_frequent(char: str) -> bool:
-    for name, first, last in (("gb2312", 0xB0, 0xD7), ("euc_jp", 0xB0, 0xCF), ("big5", 0xA4, 0xC6)):
-        code = char.encode(name, "ignore")
+def _is_frequent(char: str, name: str) -> bool:
+    """Whether a character is of the first level of the standard behind an encoding."""
+    own = _FIRST_LEVELS.get(name)
+    for standard, first, last in (own,) if own else _FIRST_LEVELS.values():
+        code = char.encode(standard, "ignore")
         if len(code) == 2 and first <= code[0] <= last:
             return True
     return False

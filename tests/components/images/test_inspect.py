@@ -1,6 +1,6 @@
 """Limits, policies, and what is judged from names, sizes and measures."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import pydantic
 import pytest
@@ -13,12 +13,20 @@ from components.images.inspect import (
     quality_notes,
     size_notes,
 )
-from components.images.quality import Measures
 from components.records.reasons import Policy, Reason, RecordRejected
 
-FINE = Measures(
-    darkest=3, brightest=250, mean=120.0, contrast=50.0, deviation=130.0, detail=0.3, edge=0.4
-)
+
+@dataclass(frozen=True)
+class Measured:
+    """What `Measures` would say of a picture."""
+
+    darkest: int = 3
+    brightest: int = 250
+    mean: float = 120.0
+    contrast: float = 50.0
+    deviation: float = 130.0
+    detail: float = 0.3
+    edge: float = 0.4
 
 
 def test_short_side_and_aspect_decide() -> None:
@@ -77,15 +85,15 @@ def test_policies_of_labels_and_copies_belong_to_images_too() -> None:
         ({}, []),
         ({"contrast": 3.0, "deviation": 16.0, "brightest": 9}, [Reason.BLANK]),
         ({"contrast": 3.0, "deviation": 17.0}, []),
-        ({"brightest": 56}, [Reason.VERY_DARK]),
-        ({"brightest": 57}, []),
-        ({"darkest": 200}, [Reason.VERY_BRIGHT]),
-        ({"darkest": 199}, []),
+        ({"brightest": 56, "mean": 56.9}, [Reason.VERY_DARK]),
+        ({"brightest": 57, "mean": 20.0}, []),
+        ({"darkest": 200, "mean": 199.1}, [Reason.VERY_BRIGHT]),
+        ({"darkest": 199, "mean": 230.0}, []),
         ({"detail": 0.005, "edge": 0.11}, [Reason.VERY_BLURRED]),
         ({"detail": 0.005, "edge": 0.12}, []),
         ({"detail": 0.006, "edge": 0.11}, []),
         (
-            {"brightest": 20, "detail": 0.001, "edge": 0.01},
+            {"brightest": 20, "mean": 9.0, "detail": 0.001, "edge": 0.01},
             [Reason.VERY_DARK, Reason.VERY_BLURRED],
         ),
     ],
@@ -93,7 +101,7 @@ def test_policies_of_labels_and_copies_belong_to_images_too() -> None:
 def test_measures_are_judged_by_the_limits(
     changes: dict[str, float], reasons: list[Reason]
 ) -> None:
-    notes = quality_notes(replace(FINE, **changes), CleanConfig())
+    notes = quality_notes(Measured(**changes), CleanConfig())
     assert [reason for reason, _ in notes] == reasons
     assert all(any(digit.isdigit() for digit in detail) for _, detail in notes)
 

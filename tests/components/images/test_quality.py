@@ -102,6 +102,48 @@ def test_dark_bright_and_blurred_pictures_are_told() -> None:
     assert reasons(cv2.GaussianBlur(photo(), (0, 0), 12)) == [Reason.VERY_BLURRED]
 
 
+@pytest.mark.parametrize("size_px", [(40, 60), (300, 200), (9, 1200), (700, 900)])
+def test_the_mean_spares_only_looks_that_would_find_nothing(size_px: tuple[int, int]) -> None:
+    """At any limit: the notes are those of the darkest and brightest luma of each picture."""
+    rng = np.random.default_rng(0)
+    judged = {Reason.VERY_DARK: 0, Reason.VERY_BRIGHT: 0}
+    for _ in range(60):
+        middle, spread = rng.uniform(0, 255), rng.uniform(0, 60)
+        grain = rng.normal(middle, spread, (*size_px, 3))
+        image_HWC = np.clip(grain, 0, 255).astype(np.uint8)
+        level = round(middle + rng.choice([-3, -1, 0, 1, 3]) * spread)
+        level = min(max(level, 0), 255)
+        measures = Measures(image_HWC)
+        clean = CleanConfig(
+            dark_level=level, bright_level=level, blank_contrast=0.0, blank_deviation=0.0
+        )
+        expected = {
+            Reason.VERY_DARK: measures.brightest <= level,
+            Reason.VERY_BRIGHT: measures.darkest >= level,
+        }
+        found = [reason for reason, _ in quality_notes(measures, clean)]
+        if found == [Reason.BLANK]:
+            continue
+        for reason, is_so in expected.items():
+            assert (reason in found) == is_so
+            judged[reason] += is_so
+    assert min(judged.values()) > 3
+
+
+def test_detail_and_edge_are_those_of_numpy() -> None:
+    measures = Measures(photo())
+    gray_HW = measures.reduced_HW.astype(np.float64)
+    padded_HW = np.pad(gray_HW, 1, mode="edge")
+    around_HW = padded_HW[:-2, 1:-1] + padded_HW[2:, 1:-1] + padded_HW[1:-1, :-2]
+    laplacian_HW = around_HW + padded_HW[1:-1, 2:] - 4 * gray_HW
+    detail = (laplacian_HW.var() - 20 / 12) / gray_HW.var()
+    assert measures.detail == pytest.approx(detail, rel=1e-9)
+    assert measures.contrast == pytest.approx(gray_HW.std(), rel=1e-9)
+    steps = (np.abs(np.diff(gray_HW, axis=axis)).ravel() for axis in (0, 1))
+    steepest = max(np.sort(step)[int(np.ceil(step.size * 0.999)) - 1] for step in steps)
+    assert measures.edge == pytest.approx(steepest / np.ptp(gray_HW), rel=1e-9)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (300, 200), (256, 256), (533, 400), (3000, 9)])
 def test_reduced_picture_keeps_its_shape_and_mean(shape: tuple[int, int]) -> None:
     gray_HW = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)

@@ -80,19 +80,26 @@ def chunk_sizes(sizes: list[int]) -> list[int]:
     return [len(chunk) for chunk in chunked(entries)]
 
 
-def test_a_chunk_holds_512_inputs_or_64_mib() -> None:
+def test_chunks_grow_with_the_source_up_to_512_inputs_or_64_mib() -> None:
     mib = 1 << 20
     assert chunk_sizes([]) == []
-    assert chunk_sizes([0] * 1025) == [512, 512, 1]
+    assert chunk_sizes([0] * 129) == [64, 64, 1]
+    sizes = chunk_sizes([0] * 20_000)
+    assert sum(sizes) == 20_000
+    assert sizes[:17] == [64] * 17 and sizes[17] == 17 * 64 // 16
+    assert set(sizes[-20:-1]) == {512}
+    # However many processes share them, the last ones are a small part of the whole.
+    for count in (840, 3_360, 8_000):
+        assert max(chunk_sizes([0] * count)) <= max(64, count / 16)
     assert chunk_sizes([32 * mib, 32 * mib, 1]) == [2, 1]
     assert chunk_sizes([1, 200 * mib, 1]) == [1, 1, 1]
 
 
 def test_a_large_class_is_listed_in_pieces(tmp_path: Path) -> None:
-    root = write(tmp_path / "images", *[f"cat/{n:04d}" for n in range(600)], "dog/1")
+    root = write(tmp_path / "images", *[f"cat/{n:04d}" for n in range(100)], "dog/1")
     listing, records = listed(tmp_path, root)
     assert listing.chunks == ["000000.parquet", "000001.parquet"]
-    assert len({record.origin for record in records}) == 601
+    assert len({record.origin for record in records}) == 101
 
 
 def test_the_digest_follows_size_time_and_label(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from components.tasks.tabular_regression import TabularRegression
 from components.training.batch import Batch
 from components.training.loop import LoopSettings, train_epochs
 from tests.components.tasks.tables import SCHEMA, Target, rows, table
+from tests.components.training.diary import Diary
 
 torch.set_num_threads(1)
 BATCH, EPOCHS = 50, 8
@@ -87,7 +88,7 @@ def trained(
         device=torch.device("cpu"),
         max_grad_norm=None,
     )
-    history: list[dict[str, float]] = []
+    diary = Diary()
     train_epochs(
         model,
         optimizer,
@@ -95,11 +96,10 @@ def trained(
         MemoryFeed(task.view(), frame.slice(0, 500), frame.slice(500)),
         task,
         settings,
+        diary,
         start=Position(),
-        on_step=lambda report: None,
-        on_epoch=lambda row, position: history.append(row),
     )
-    return model, history
+    return model, diary.history
 
 
 def package_of(

@@ -20,7 +20,7 @@ from components.tasks.image_classification import ImageClassification
 from components.training import loop
 from components.training.batch import Batch
 from components.training.checkpoint import load_checkpoint, save_checkpoint
-from components.training.loop import LoopSettings, StepReport, train_epochs
+from components.training.loop import Listener, LoopSettings, StepReport, train_epochs
 from components.training.schedules import Schedule
 
 torch.set_num_threads(1)
@@ -101,7 +101,7 @@ def falling(step: int) -> float:
 
 
 @dataclass
-class Story:
+class Story(Listener):
     """Everything that a training told, and its model."""
 
     model: nn.Module
@@ -109,12 +109,14 @@ class Story:
     feed: FakeFeed
     steps: list[StepReport] = field(default_factory=list)
     epochs: list[tuple[dict[str, float], Position]] = field(default_factory=list)
+    folder: Path | None = None
 
     def run(
         self,
         settings: LoopSettings = SETTINGS,
         *,
         start: Position | None = None,
+        learned: tuple[float, ...] = (),
         schedule: Schedule = falling,
     ) -> "Story":
         train_epochs(
@@ -124,11 +126,28 @@ class Story:
             self.feed,
             TASK,
             settings,
+            self,
             start=start or Position(),
-            on_step=self.steps.append,
-            on_epoch=lambda row, position: self.epochs.append((row, position)),
+            learned=learned,
         )
         return self
+
+    def step(self, report: StepReport) -> None:
+        self.steps.append(report)
+
+    def epoch(self, row: dict[str, float], position: Position) -> None:
+        self.epochs.append((row, position))
+
+    def checkpoint(self, position: Position, learned: tuple[float, ...]) -> None:
+        if self.folder is not None:
+            save_checkpoint(
+                self.folder / f"{position.global_step}",
+                model=self.model,
+                optimizer=self.optimizer,
+                position=position,
+                history=[],
+                learned=learned,
+            )
 
     def rows(self) -> list[dict[str, float]]:
         """What was told of each epoch, less the clock's part."""
@@ -247,6 +266,22 @@ def test_resumed_equals_never_stopped_bitwise(tmp_path: Path, stopped_after: int
     assert position == Position(stopped_after, 0, 5 * stopped_after)
     assert same(second, whole)
     assert first.rows() + second.rows() == whole.rows()
+
+
+def test_resumed_at_any_checkpoint_equals_never_stopped_bitwise(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, checkpoint_every_steps=3)
+    whole = new(dropout=0.5)
+    whole.folder = tmp_path
+    whole.run(settings)
+    # Epochs of 5 steps: one that falls on an epoch's end is left to that.
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [3, 6, 9, 12, 18]
+    for kept in tmp_path.iterdir():
+        checkpoint = load_checkpoint(kept)
+        again = new(dropout=0.5)
+        checkpoint.restore(again.model, again.optimizer)
+        again.run(settings, start=checkpoint.position, learned=checkpoint.learned)
+        assert same(again, whole)
+        assert again.rows() == whole.rows()[checkpoint.position.epoch :]
 
 
 def test_resumed_inside_an_epoch_does_the_rest_of_it() -> None:

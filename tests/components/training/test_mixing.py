@@ -37,6 +37,7 @@ from components.training.mixing import (
     partners,
     step_rng,
 )
+from tests.components.training.diary import Diary
 
 torch.set_num_threads(1)
 
@@ -425,7 +426,7 @@ def trained(
         model = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE_PX**2, 2))
         nn.init.zeros_(model[1].weight)
         nn.init.zeros_(model[1].bias)
-    history: list[dict[str, float]] = []
+    diary = Diary()
     train_epochs(
         model,
         torch.optim.SGD(model.parameters()),
@@ -433,12 +434,11 @@ def trained(
         Halves(),
         TASK,
         LoopSettings(3, 8, 0, 0, 1, torch.device("cpu"), None),
+        diary,
         start=start or Position(),
-        on_step=lambda report: None,
-        on_epoch=lambda row, position: history.append(row),
         mix=build_mixing(config, SHAPE, seed=0, rank=0),
     )
-    return model, history
+    return model, diary.history
 
 
 @EVERY

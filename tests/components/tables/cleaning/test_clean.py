@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import DataError
@@ -332,6 +332,7 @@ def test_a_missing_column_and_a_wrong_rule_are_refused():
 
 
 @pytest.mark.processes
+@settings(max_examples=30)
 @given(st.data())
 def test_every_record_comes_out_once_whatever_stands_in_it(data: st.DataObject):
     cell = st.one_of(st.text(max_size=8), st.sampled_from(["", "NA", "1,5", "2024-13-01", "Total"]))

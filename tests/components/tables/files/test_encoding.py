@@ -34,6 +34,8 @@ TEXTS = {
     "degrees": ("25 °C\n30°C", ["cp1252", "cp850"]),
     "prices": ("5 €\n7 €", ["cp1252", "iso8859_15", "mac_roman"]),
     "quotes": ("“hello” it\u2019s \u2013 ok", ["cp1252", "mac_roman"]),
+    "Kanji alone": ("1,東京都,12\n2,東京都,8", ["cp932"]),
+    "accents in a row": ("öğüt,çığ,güneş\nçiçek,ağaç", ["cp1254"]),
 }
 
 
