@@ -139,7 +139,7 @@ def _tasks(dataset: Path, manifest: Manifest, split: Split, task_rows: int) -> l
 def _predict(task: _Task, *, package: str, device: str) -> Iterator[pa.Table]:
     loaded = _package(package, device)
     view = loaded.task.view()
-    file = pq.ParquetFile(task.shard, memory_map=True)
+    file = pq.ParquetFile(task.shard, memory_map=True, page_checksum_verification=True)
     groups = list(range(task.first_group, task.last_group))
     columns = list(dict.fromkeys([*_IDENTITY.names, *view.columns]))
     batch_rows = max(_BATCH_ROWS, view.task_rows // 2)

@@ -367,6 +367,8 @@ def _write_split(
             compression={name: "none" if name == "image" else "lz4" for name in schema.names},
             use_dictionary=[name for name in schema.names if name not in _UNIQUE],
             write_statistics=[name for name in schema.names if name != "image"],
+            # What rots later is an error when it is read, not another picture or number.
+            write_page_checksum=True,
         )
     return ShardInfo(
         path=name,

@@ -36,7 +36,7 @@ from components.training.stopwatch import STAGES, Stopwatch
 from pipelines.streams.tasks import TaskSource, task_stream
 
 # What goes out at once: large enough that a block costs little, small enough to stream.
-_BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 24 << 20
 _WINDOW_BYTES = 8 << 20
 # What a task puts out in all, where its records are small: some 100 ms of work.
 _TASK_BYTES = 16 << 20
@@ -229,7 +229,8 @@ def _epoch_order(layout: ShardLayout, seed: int, epoch: int, window_rows: int) -
 
 @lru_cache(maxsize=64)
 def _open_shard(path: str) -> pq.ParquetFile:
-    return pq.ParquetFile(path, memory_map=True)
+    # A page that rots during a training is an error with its place, never another picture.
+    return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
 
 
 def read_rows(

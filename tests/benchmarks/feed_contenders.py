@@ -1,8 +1,8 @@
 """Six ways to feed pictures to a training, each written as its users write it.
 
-A contender opens its source and gives a function: epoch number -> batches, as torch tensors in the
-process that would train: uint8 RGB (B, H, W, 3) and labels (B,). Every epoch has every row once.
-Each has two processes or threads that decode and augment.
+A contender opens its source for some epochs and gives a function: epoch number -> batches, as
+torch tensors in the process that would train: uint8 RGB (B, H, W, 3) and labels (B,). Every epoch
+has every row once. Each has two processes or threads that decode and augment.
 """
 
 import functools
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Epochs = Callable[[int], Iterator[Batch]]
-Contender = Callable[[Workload], AbstractContextManager[Epochs]]
+Contender = Callable[[Workload, int], AbstractContextManager[Epochs]]
 
-# More than are timed, so that no contender runs out of work before the clock stops.
-MAX_EPOCHS = 50
 # Of pictures, made at a time by `bare`: as in a block of the feed.
 _CHUNK_BYTES = 8 << 20
 
@@ -119,13 +117,13 @@ def _dataloader(work: Workload, pictures: _Pictures) -> Epochs:
 
 
 @contextmanager
-def dataloader_files(work: Workload) -> Iterator[Epochs]:
+def dataloader_files(work: Workload, epochs: int) -> Iterator[Epochs]:
     """torch's DataLoader over the files as they are."""
     yield _dataloader(work, _Files(work))
 
 
 @contextmanager
-def dataloader_shards(work: Workload) -> Iterator[Epochs]:
+def dataloader_shards(work: Workload, epochs: int) -> Iterator[Epochs]:
     """torch's DataLoader over our shards."""
     yield _dataloader(work, _Shards(work))
 
@@ -153,7 +151,7 @@ def _decode_and_augment(
 
 
 @contextmanager
-def ray_stock(work: Workload) -> Iterator[Epochs]:
+def ray_stock(work: Workload, epochs: int) -> Iterator[Epochs]:
     """Ray Data as its guide writes it, over our shards; files shuffled, rows not."""
     with _ray_session(work):
         import ray
@@ -191,7 +189,7 @@ def _viewed(part: tuple[int, str, list[int]], view: ImageView) -> np.ndarray:
 
 
 @contextmanager
-def bare(work: Workload) -> Iterator[Epochs]:
+def bare(work: Workload, epochs: int) -> Iterator[Epochs]:
     """The limit: two plain processes that make our pictures and deliver nothing but labels."""
     view, layout = _view(work), work.layout
     groups = max(1, _CHUNK_BYTES // view.row_bytes // layout.row_group_rows)
@@ -200,7 +198,7 @@ def bare(work: Workload) -> Iterator[Epochs]:
         for path, rows in zip(layout.paths, layout.rows, strict=True)
         for first in range(0, -(-rows // layout.row_group_rows), groups)
     ]
-    planned = [(epoch, *part) for epoch in range(MAX_EPOCHS) for part in parts]
+    planned = [(epoch, *part) for epoch in range(epochs) for part in parts]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         done = pool.imap(functools.partial(_viewed, view=view), planned)
 
@@ -212,7 +210,7 @@ def bare(work: Workload) -> Iterator[Epochs]:
 
 
 @contextmanager
-def ours(work: Workload) -> Iterator[Epochs]:
+def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
     """The feed of this repository, read as a training worker reads it."""
     with _ray_session(work) as resources:
         import ray
@@ -225,7 +223,7 @@ def ours(work: Workload) -> Iterator[Epochs]:
             train=work.layout,
             val=ShardLayout((), (), work.layout.row_group_rows),
             view=view,
-            epochs=MAX_EPOCHS,
+            epochs=epochs,
             batch_size=work.batch_size,
             window_rows=feed.default_window_rows(view),
             keep_last=True,
@@ -252,7 +250,7 @@ def ours(work: Workload) -> Iterator[Epochs]:
                 yield images_BHWC[:count], torch.from_numpy(np.array(batch.targets_B))[:count]
 
         yield epoch_of
-        # The stream, which has epochs left, must end before Ray does.
+        # The stream must be closed before Ray is.
         readers.clear()
         gc.collect()
 
@@ -283,7 +281,7 @@ def write_ffcv(work: Workload) -> None:
 
 
 @contextmanager
-def ffcv(work: Workload) -> Iterator[Epochs]:
+def ffcv(work: Workload, epochs: int) -> Iterator[Epochs]:
     """FFCV 1.0.2: crop and flip compiled, in two threads."""
     from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder
     from ffcv.loader import Loader, OrderOption

@@ -57,7 +57,7 @@ def run(job: Job, name: str) -> Run:
     started_rows: int | None = None
     pauses: list[float] = []
     expected: Counter[int] | None = None
-    with CONTENDERS[name](job.work) as epoch_of:
+    with CONTENDERS[name](job.work, job.epochs) as epoch_of:
         for epoch in range(job.epochs):
             found: Counter[int] = Counter()
             for number, (images, labels) in enumerate(epoch_of(epoch)):

@@ -158,8 +158,12 @@ def proven(told: Told, digits: PreparedData) -> None:
 
 
 def story(told: Told) -> list[dict[str, float]]:
-    clocks = {"records_per_s", "data_wait_share", "first_batch_s", "epoch_s"}
-    return [{k: v for k, v in row.items() if k not in clocks} for row in told.trained.history]
+    """What was told of each epoch, less the clock's part."""
+    clocks = ("records_per_s", "data_wait_share", "first_batch_s", "epoch_s", "feed_")
+    return [
+        {name: value for name, value in row.items() if not name.startswith(clocks)}
+        for row in told.trained.history
+    ]
 
 
 def parameters(told: Told) -> dict[str, Any]:

@@ -238,10 +238,10 @@ def test_resumed_in_the_middle_gives_the_same_batches_as_never_stopped(
 
 
 def test_blocks_are_small_and_of_whole_steps(plan: FeedPlan) -> None:
-    # 8 MiB of pictures of 224 x 224 x 3 bytes are 55 rows: three local batches of 16.
-    large = replace(plan, view=replace(VIEW, image_px=224), task_rows=80)
+    # 24 MiB of pictures of 448 x 448 x 3 bytes are 41 rows: two local batches of 16.
+    large = replace(plan, view=replace(VIEW, image_px=448), task_rows=80)
     counts = [block(table)["num_steps"] for table in tables(large, Segment(0, True), 1)]
-    assert counts == [3, 1, 1]
+    assert counts == [2, 2, 1]
 
 
 def test_tasks_are_worth_their_start_and_fit_the_memory() -> None:
@@ -284,15 +284,19 @@ def test_a_damaged_picture_names_its_record(small_dataset: SmallDataset, tmp_pat
     assert "run prepare again" in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "rotten"])
 def test_a_damaged_shard_is_named(small_dataset: SmallDataset, tmp_path: Path, damage: str) -> None:
     shutil.copytree(small_dataset.folder, tmp_path / "copy")
     train = layout(tmp_path / "copy", small_dataset.manifest, "train")
     path = Path(train.paths[0])
     if damage == "gone":
         path.unlink()
-    else:
+    elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
+    else:
+        rotten = bytearray(path.read_bytes())
+        rotten[300] ^= 1  # one bit of one picture
+        path.write_bytes(rotten)
     plan = FeedPlan(train, train, VIEW, 1, 16, 40, True, 32)
     with pytest.raises(DataError, match=r"train-00000.parquet: row groups .* run prepare again"):
         tables(plan, Segment(0, True), 1)
