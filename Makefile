@@ -45,9 +45,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## train, evaluate and report on the handwritten digits
 	$(BIN)/python -m pipelines run digits
 
+# Those with Ray one at a time: a training starts some ten processes, which fill two cores.
 test: $(STAMP) ## all tests but slow and gpu, the fast ones first
 	$(PYTEST) -m "$(FAST)"
-	$(PYTEST) -m "(ray or processes or hypothesis) and not slow and not gpu" --hypothesis-profile=thorough
+	$(PYTEST) -m "(processes or hypothesis) and not ray and not slow and not gpu" --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -m "ray and not slow and not gpu"
 
 check: $(STAMP) ## format, lint, types, import rules, fast tests
 	$(BIN)/ruff format --check .

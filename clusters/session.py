@@ -24,6 +24,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # A task has one CPU; without this each worker process starts a thread per core.
     "POLARS_MAX_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }

@@ -53,10 +53,10 @@ from pipelines.streams.channel import (
 from pipelines.streams.feed import (
     FeedPlan,
     FeedReader,
-    default_window_rows,
     feed_stream,
     shard_layout,
     task_rows,
+    window_rows,
 )
 from pipelines.streams.tasks import explained
 
@@ -117,7 +117,7 @@ def feed_plan(recipe: Recipe, resources: ResourcePlan, view: View, data: Prepare
         view=view,
         epochs=recipe.train.epochs,
         batch_size=recipe.train.batch_size,
-        window_rows=recipe.train.shuffle_window_rows or default_window_rows(view),
+        window_rows=window_rows(view, recipe.train.shuffle_window_rows, recipe.train.batch_size),
         keep_last=recipe.train.last_batch == "keep",
         task_rows=task_rows(
             view,

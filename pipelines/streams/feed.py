@@ -57,7 +57,8 @@ class FeedPlan:
         view: How records become what the model sees.
         epochs: Training epochs.
         batch_size: Rows of a global batch.
-        window_rows: Rows of an epoch that are mixed with one another.
+        window_rows: Rows of an epoch that are mixed with one another; best a multiple of
+            `batch_size`, so that tasks read whole windows.
         keep_last: Whether the last incomplete batch is a step of its own.
         task_rows: Rows that one task prepares, about; says nothing about their order.
     """
@@ -94,13 +95,26 @@ class FeedPlan:
                 same = (epoch, training) == (start.epoch, start.training)
                 segment = start if same else Segment(epoch, training)
                 batches = self.batches(world_size, training=training)
-                steps = max(1, self.task_rows // batches.batch_size)
-                yield from segment_tasks(segment, batches, steps_per_task=steps)
+                yield from segment_tasks(segment, batches, steps_per_task=self._steps_per_task)
+
+    @property
+    def _steps_per_task(self) -> int:
+        """Whole windows where a task is about that large: what it reads, it needs."""
+        windows = round(self.task_rows / self.window_rows)
+        rows = windows * self.window_rows if windows else self.task_rows
+        return max(1, rows // self.batch_size)
 
 
-def default_window_rows(view: View) -> int:
-    """Records that are mixed with one another, where the recipe does not say."""
-    return max(view.task_rows, _WINDOW_BYTES // view.row_bytes)
+def window_rows(view: View, wanted: int | None, batch_size: int) -> int:
+    """Records that are mixed with one another: whole batches, at least as many as wanted.
+
+    Args:
+        view: How records become what the model sees; decides where the recipe does not say.
+        wanted: `train.shuffle_window_rows`.
+        batch_size: Rows of a global batch.
+    """
+    rows = wanted or max(view.task_rows, _WINDOW_BYTES // view.row_bytes)
+    return -(-rows // batch_size) * batch_size
 
 
 def task_rows(view: View, num_rows: int, *, data_cpus: int, object_store_bytes: int) -> int:

@@ -225,7 +225,7 @@ def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
             view=view,
             epochs=epochs,
             batch_size=work.batch_size,
-            window_rows=feed.default_window_rows(view),
+            window_rows=feed.window_rows(view, None, work.batch_size),
             keep_last=True,
             task_rows=feed.task_rows(
                 view,

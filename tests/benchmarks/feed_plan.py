@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from components.images.augment import AugmentConfig
 from components.records.epoch_plan import EpochOrder, Segment, ShardLayout
 from components.tasks.image_view import ImageView
-from pipelines.streams.feed import FeedPlan, default_window_rows, task_rows
+from pipelines.streams.feed import FeedPlan, task_rows, window_rows
 
 _SHARD_ROWS, _GROUP_ROWS = 16_384, 64
 
@@ -44,7 +44,7 @@ def plan_cost(num_rows: int) -> PlanCost:
         view=view,
         epochs=1,
         batch_size=1024,
-        window_rows=default_window_rows(view),
+        window_rows=window_rows(view, None, 1024),
         keep_last=True,
         task_rows=task_rows(view, num_rows, data_cpus=2, object_store_bytes=2 << 30),
     )

@@ -8,6 +8,7 @@ with one thread to a worker. Set by the environment:
     BENCH_PHOTOS      photographs in folders of one class each, instead of made ones
     BENCH_DIGITS      gray PNG of 28 x 28 px in such folders, instead of scikit-learn's
     BENCH_SHORT_SIDE  data.store.short_side_px of the photographs (256); null keeps their size
+    BENCH_PHOTO_STORE data.store.format of the photographs (jpeg)
     BENCH_DIGIT_STORE data.store.format of the digits (raw)
     BENCH_CONTENDERS  some of the names in the table, with commas between them
     BENCH_FOLDER      where pictures and shards are kept from one start to the next
@@ -56,6 +57,7 @@ _CROPPED = [("ffcv", "ffcv", True), ("bare_crop", "bare", True), ("ours_crop", "
 _SETTINGS = {
     "photographs": [
         f"data.store.short_side_px={os.environ.get('BENCH_SHORT_SIDE', '256')}",
+        f"data.store.format={os.environ.get('BENCH_PHOTO_STORE', 'jpeg')}",
         "data.store.jpeg_quality=90",
     ],
     "digits": [f"data.store.format={os.environ.get('BENCH_DIGIT_STORE', 'raw')}"],

@@ -27,10 +27,10 @@ from pipelines.streams import feed as feed_module
 from pipelines.streams.feed import (
     FeedPlan,
     FeedReader,
-    default_window_rows,
     read_feed_task,
     shard_layout,
     task_rows,
+    window_rows,
 )
 from tests.pipelines.conftest import SmallDataset
 
@@ -253,8 +253,24 @@ def test_tasks_are_worth_their_start_and_fit_the_memory() -> None:
     # Eight tasks at once fill a quarter of 100 MB at most.
     assert task_rows(large, 10**9, data_cpus=8, object_store_bytes=100_000_000) == 20
     assert task_rows(large, 1, data_cpus=64, object_store_bytes=1) == 1
-    assert default_window_rows(large) == 512
-    assert default_window_rows(tiny) == (8 << 20) // (28 * 28 * 3)
+
+
+def test_windows_are_whole_batches_and_tasks_whole_windows(plan: FeedPlan) -> None:
+    tiny, large = replace(VIEW, image_px=28), replace(VIEW, image_px=224)
+    assert window_rows(large, None, 64) == 512
+    assert window_rows(large, None, 48) == 11 * 48
+    assert window_rows(tiny, None, 64) == 56 * 64 >= (8 << 20) // (28 * 28 * 3)
+    assert window_rows(tiny, 100, 64) == 128
+
+    def steps(window: int, task: int) -> list[int]:
+        cut = replace(plan, window_rows=window, task_rows=task).tasks(Segment(1, True), 1)
+        return [found.num_steps for found in cut if found.segment.training]
+
+    # 68 rows in steps of 16.
+    assert steps(32, 40) == [2, 2, 1]
+    assert steps(32, 50) == [4, 1]
+    assert steps(32, 15) == [1, 1, 1, 1, 1]
+    assert steps(640, 40) == [2, 2, 1]
 
 
 # Damage

@@ -347,7 +347,7 @@ def test_a_forward_fill_that_cannot_be_is_refused_in_one_line(place: Path) -> No
     write_table(place / "readings.csv", readings())
     cases = {
         "data.encode.columns.value.impute={method: forward, by: [sensr], order: day}": (
-            "columns.value.impute.by: there is no column 'sensr'; did you mean 'sensor'?"
+            "columns.value.impute.by = 'sensr': the table has no such column; did you mean sensor?"
         ),
         "data.encode.impute={method: forward, by: [sensor], order: id}": (
             "data.encode.impute.order: 'id' holds identifier"

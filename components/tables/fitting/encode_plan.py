@@ -182,7 +182,7 @@ def _check_names(schema: TableSchema, target: str | None, config: EncodeConfig) 
     said = [("data.encode.drop", name) for name in config.drop]
     said += [("data.encode.columns", name) for name in config.columns]
     if target is not None:
-        said.append(("target", target))
+        said.append(("data.target", target))
     for place, name in said:
         _check_name(place, name, schema)
     if target in config.drop:
@@ -193,8 +193,8 @@ def _check_name(place: str, name: str, schema: TableSchema) -> None:
     names = [column.name for column in schema.columns]
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"columns are {', '.join(names)}"
-        raise RecipeError(f"{place}: there is no column {name!r}; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+        raise RecipeError(f"{place} = {name!r}: the table has no such column; {hint}")
 
 
 def _encoding(column: ColumnSchema, config: EncodeConfig) -> Encoding | None:

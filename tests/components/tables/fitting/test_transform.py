@@ -356,7 +356,7 @@ def test_columns_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (EncodeConfig(drop=("siz",)), "data.encode.drop: .* 'siz'; did you mean 'size'"),
+        (EncodeConfig(drop=("siz",)), "data.encode.drop = 'siz': .* did you mean size"),
         (EncodeConfig(drop=("price",)), "'price' is the target"),
         (EncodeConfig(columns={"hue": ColumnEncodeConfig(encode="number")}), "needs numbers"),
         (EncodeConfig(columns={"hue": ColumnEncodeConfig(encode="date")}), "needs dates"),
@@ -364,11 +364,11 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         (EncodeConfig(columns={"size": ColumnEncodeConfig(impute="constant")}), "needs `fill`"),
         (
             EncodeConfig(impute=forward(by=("hu",), order="built")),
-            r"data.encode.impute.by: there is no column 'hu'; did you mean 'hue'",
+            r"data.encode.impute.by = 'hu': the table has no such column; did you mean hue\?",
         ),
         (
             EncodeConfig(columns={"size": ColumnEncodeConfig(impute=forward(order="bilt"))}),
-            r"data.encode.columns.size.impute.order: .* 'bilt'; did you mean 'built'",
+            r"data.encode.columns.size.impute.order = 'bilt': .* did you mean built",
         ),
         (EncodeConfig(impute=forward(order="plate")), "'plate' holds identifier, which says"),
         (EncodeConfig(impute=forward(by=("price",), order="built")), "'price' is the target"),
