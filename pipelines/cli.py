@@ -329,4 +329,13 @@ def _print_run(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Entry point of `headrace` and `python -m pipelines`."""
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code != _INTERRUPTED:
+            raise
+        # All is put away by now. A thread of Ray that was stopped in the middle of a stream may
+        # wait for ever, and Python's own end waits for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_INTERRUPTED)

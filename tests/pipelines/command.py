@@ -126,11 +126,11 @@ def mlflow_runs(folder: Path) -> "list[Run]":
 
 
 def epochs_logged(folder: Path, run_id: str) -> list[int]:
-    """The steps at which the validation accuracy of a run was logged, in order."""
+    """The steps at which the validation accuracy of a run was logged; each as often as it was."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'runs' / 'mlflow.db'}")
-    return [metric.step for metric in client.get_metric_history(run_id, "val_accuracy")]
+    return sorted(m.step for m in client.get_metric_history(run_id, "val_accuracy"))
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:

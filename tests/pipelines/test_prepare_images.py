@@ -26,7 +26,7 @@ from tests.pipelines.preparing import (
 )
 
 NUM_IMAGES, CHUNKS = 2_560, 32
-"""Of 512 pictures each, as the listing cuts them."""
+"""As the listing cuts them: 64 at first, then a sixteenth of what came before."""
 
 
 def marks(output: Path, stage: str) -> dict[str, int]:
@@ -39,7 +39,8 @@ def marks(output: Path, stage: str) -> dict[str, int]:
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many") / "images"
     half = NUM_IMAGES // 2
-    return write_pictures(folder, {"a": half, "b": half}, side_px=40)
+    # Large enough that a signal comes before the last chunk.
+    return write_pictures(folder, {"a": half, "b": half}, side_px=128)
 
 
 @pytest.mark.usefixtures("ray_cluster")
