@@ -27,7 +27,14 @@ _OTHER_CODE = frozenset(
         "records/shuffle.py",
     }
 )
-_PREPARE_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "polars", "pyarrow")
+_PREPARE_LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "polars",
+    "pyarrow",
+    "simplejpeg",
+)
 
 
 def json_sha256(value: Mapping[str, object]) -> str:

@@ -85,4 +85,5 @@ def test_digest_and_versions_are_there() -> None:
         "pillow",
         "polars",
         "pyarrow",
+        "simplejpeg",
     }
