@@ -391,8 +391,8 @@ class BatchAugmenter:
         Args:
             images_BHWC: Where they go.
             decode: Called with a row and the height and width in pixels at which the whole picture
-                is needed at least; gives uint8 RGB (H, W, 3) of its own size, or of a smaller one
-                that is at least that large.
+                is needed at least; gives uint8 RGB (H, W, 3) of its own size, or of a half, a
+                quarter or an eighth of it, rounded up, that is at least that large.
             heights_px: Of the stored pictures, (B,).
             widths_px: Of the stored pictures, (B,).
             draws: (B, num_draws).
@@ -403,10 +403,12 @@ class BatchAugmenter:
         for row, (top, left, height, width) in enumerate(rectangles.tolist()):
             full_h, full_w = int(heights_px[row]), int(widths_px[row])
             image_HWC = decode(row, -(-full_h * side_px // height), -(-full_w * side_px // width))
-            if image_HWC.shape[0] != full_h:
-                y, x = image_HWC.shape[0] / full_h, image_HWC.shape[1] / full_w
-                top, height = round(top * y), max(1, round(height * y))
-                left, width = round(left * x), max(1, round(width * x))
+            if image_HWC.shape[:2] != (full_h, full_w):
+                # A half, a quarter or an eighth: the last row and column may cover less than that.
+                exact = max(full_h, full_w) / max(image_HWC.shape[:2])
+                factor = 1 << (math.ceil(exact) - 1).bit_length()
+                top, height = round(top / factor), max(1, round(height / factor))
+                left, width = round(left / factor), max(1, round(width / factor))
             cropped_HWC = image_HWC[top : top + height, left : left + width]
             view_resize(cropped_HWC, images_BHWC[row])
 

@@ -142,7 +142,7 @@ def test_a_crop_is_cut_and_resized_and_asks_for_no_more_than_it_needs() -> None:
     small = [cv2.resize(p, (150, 100), interpolation=cv2.INTER_AREA) for p in pictures]
     half = np.empty_like(found)
     augmenter.fill(half, lambda row, height_px, width_px: small[row], *sizes, numbers)
-    # A pixel of the small picture is two of the whole: crops move by less than one.
+    # A pixel of the small picture is two of the whole: crops move by less than one of its pixels.
     assert np.abs(half.astype(int) - found).mean() < 2.5
 
 
@@ -307,3 +307,22 @@ def test_draws_hang_on_seed_epoch_and_record_alone() -> None:
     near = [f"{n:032x}" for n in range(100)]
     assert np.abs(np.corrcoef(record_uniforms(0, 0, near, 100)) - np.eye(100)).max() < 0.55
     assert record_uniforms(2**64 - 1, 0, [], 4).shape == (0, 4)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_reduced_picture_is_cropped_where_the_whole_one_is(factor: int) -> None:
+    # Sides that no factor divides: the last pixels of the reduced picture stand for fewer.
+    height_px, width_px = 1003, 1501
+    slope_HW = np.add.outer(np.arange(height_px), np.arange(width_px)) / 10
+    whole_HWC = np.repeat(slope_HW[..., None], 3, axis=2).astype(np.uint8)
+    rows, columns = -(-height_px // factor), -(-width_px // factor)
+    bottom, right = rows * factor - height_px, columns * factor - width_px
+    padded = cv2.copyMakeBorder(whole_HWC, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    reduced = cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)
+    augmenter = BatchAugmenter(CROP, (), 16)
+    numbers, sizes = draws(augmenter, 30), (np.full(30, height_px), np.full(30, width_px))
+    found = [np.empty((30, 16, 16, 3), np.uint8) for _ in range(2)]
+    for images_BHWC, picture in zip(found, (whole_HWC, reduced), strict=True):
+        augmenter.fill(images_BHWC, lambda *_, picture=picture: picture, *sizes, numbers)
+    # A level is ten pixels of the slope: crops lie within half a reduced pixel of one another.
+    assert np.abs(found[0].astype(int) - found[1]).max() <= 1 + factor / 5
