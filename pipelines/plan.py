@@ -19,6 +19,7 @@ from pipelines.modality import build_task, expected_model, require_target
 from pipelines.pilot import Pilot, measure
 from pipelines.prepare import PreparePlan, plan_prepare
 from pipelines.recipe import Recipe
+from pipelines.streams.sampling import require_sampling
 
 # Measured on two cores; what starting Ray and its training workers costs, whatever the data.
 _START_RAY_S = 6.0
@@ -73,6 +74,8 @@ def planned(recipe: Recipe) -> Iterator[RunPlan]:
 
 def _run_plan(recipe: Recipe, resources: ResourcePlan, prepare: PreparePlan) -> RunPlan:
     records = _records(recipe, prepare)
+    if prepare.cached is not None:
+        require_sampling(recipe.train.sampling, prepare.cached)
     batches = plan_steps(recipe, records["train"], resources.num_workers)
     task = build_task(recipe, prepare.cached, prepare.target) if prepare.cached else None
     model = expected_model(recipe, task, _num_declared_classes(prepare))
@@ -119,14 +122,14 @@ def _val_share(recipe: Recipe) -> float:
 
 
 def plan_steps(recipe: Recipe, num_rows: int, num_workers: int) -> BatchPlan:
-    """How an epoch over `num_rows` records is cut into steps.
+    """How an epoch is cut into steps where there are `num_rows` training records.
 
     Raises:
         PlanError: No step would be taken.
         RecipeError: The schedule does not fit into the steps.
     """
     batches = BatchPlan(
-        num_rows=num_rows,
+        num_rows=recipe.train.sampling.rows_per_epoch or num_rows,
         batch_size=recipe.train.batch_size,
         world_size=num_workers,
         keep_last=recipe.train.last_batch == "keep",
@@ -134,7 +137,7 @@ def plan_steps(recipe: Recipe, num_rows: int, num_workers: int) -> BatchPlan:
     if not batches.num_steps:
         raise PlanError(
             f"train.batch_size = {recipe.train.batch_size} is larger than the {batches.num_rows} "
-            "training records and train.last_batch = drop; no step would be taken: set "
+            "training records of an epoch and train.last_batch = drop; no step would be taken: set "
             "train.last_batch=keep or a smaller train.batch_size"
         )
     build_schedule(
@@ -168,10 +171,10 @@ def _estimates(
 ) -> dict[str, float]:
     total = sum(records.values())
     tasks = min(resources.cluster_cpus, _num_tasks(prepare))
-    feed_s = pilot.view_s * records["train"] / resources.data_cpus
+    feed_s = pilot.view_s * batches.num_rows / resources.data_cpus
     threads = resources.worker_threads * resources.num_workers
-    learn_s = (pilot.learn_s or 0.0) * records["train"] / threads
-    epoch_s = max(feed_s, learn_s) * (1 + 0.5 * records["val"] / records["train"])
+    learn_s = (pilot.learn_s or 0.0) * batches.num_rows / threads
+    epoch_s = max(feed_s, learn_s) * (1 + 0.5 * records["val"] / batches.num_rows)
     estimates = {"start_ray": 0.0 if resources.running_cluster else _START_RAY_S}
     if prepare.cached is None:
         estimates["prepare"] = pilot.prepare_s * total / max(1.0, tasks) + 2.0

@@ -66,6 +66,7 @@ def _rows(recipe: Recipe, plan: RunPlan) -> list[tuple[str, str]]:
             f"{recipe.train.epochs} epochs x {steps} steps of {recipe.train.batch_size} records "
             f"({recipe.train.batch_size // resources.num_workers} per worker)",
         ),
+        *([("sampling", sampling)] if (sampling := str(recipe.train.sampling)) else []),
         (
             "resources",
             f"{where}, {resources.cluster_cpus:g} CPUs, {resources.cluster_gpus:g} GPUs: "

@@ -99,6 +99,23 @@ def mixing(task: TaskName, train: TrainConfig) -> Iterator[Contradiction]:
         )
 
 
+def sampling_of_pictures(train: TrainConfig) -> Iterator[Contradiction]:
+    """Yield columns to sample by, which pictures do not have."""
+    sampling = train.sampling
+    if sampling.weight_column is not None:
+        yield Contradiction(
+            ("train.sampling.weight_column",),
+            f"train.sampling.weight_column = {sampling.weight_column!r}: prepared pictures have no "
+            "columns of their own; set balance or shares",
+        )
+    if sampling.by not in ("label", "origin"):
+        yield Contradiction(
+            ("train.sampling.by",),
+            f"train.sampling.by = {sampling.by!r}: prepared pictures have no columns of their own; "
+            "set it to label or origin",
+        )
+
+
 def stages(picture: InputConfig, model: AnyModelConfig) -> Iterator[Contradiction]:
     """Yield a reference network that has more stages than the picture can be halved."""
     if isinstance(model, ConvNetConfig):

@@ -143,6 +143,7 @@ class ImageRecipe(Recipe):
             *checks.image_source(self.data.source),
             *checks.validation(self.data.split, self.train, self.data.source.split_column),
             *checks.stages(self.input, self.model),
+            *checks.sampling_of_pictures(self.train),
         ]
 
 

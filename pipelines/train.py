@@ -58,6 +58,7 @@ from pipelines.streams.feed import (
     task_rows,
     window_rows,
 )
+from pipelines.streams.sampling import weigh
 from pipelines.streams.tasks import explained
 
 _POLL_S = 0.25
@@ -102,7 +103,10 @@ class WorkerPlan:
 
 
 def feed_plan(recipe: Recipe, resources: ResourcePlan, view: View, data: PreparedData) -> FeedPlan:
-    """The feed of a recipe over a prepared data set, in tasks that the machine can hold."""
+    """The feed of a recipe over a prepared data set, in tasks that the machine can hold.
+
+    Ray must be up where the recipe weighs records.
+    """
     layouts = {
         split: shard_layout(
             data.folder,
@@ -125,6 +129,8 @@ def feed_plan(recipe: Recipe, resources: ResourcePlan, view: View, data: Prepare
             data_cpus=resources.data_cpus,
             object_store_bytes=resources.object_store_bytes,
         ),
+        rows_per_epoch=recipe.train.sampling.rows_per_epoch,
+        weighed=weigh(recipe.train.sampling, data.manifest, layouts["train"]),
     )
 
 

@@ -1,8 +1,23 @@
 """The last step before the model: uint8 goes to the device, mean and std are applied there."""
 
+import warnings
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
+
+
+def shared_tensor(images_BHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """The same memory as a tensor, which must not be written to.
+
+    The feed's pictures lie in Ray's object store, mapped read-only: to write there ends the
+    process. Nothing has to: `to_model_input` makes floats of them.
+    """
+    with warnings.catch_warnings():
+        # torch warns of just this, and copying 10 MB a step costs more than moving them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(images_BHWC)
 
 
 def to_model_input(

@@ -16,6 +16,16 @@ def record_id(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def repeat_id(record_id: str, repeat: int) -> str:
+    """A name of its own for a further time that an epoch has a record: 32 hex digits.
+
+    Args:
+        record_id: 32 hex digits.
+        repeat: Tells the times apart.
+    """
+    return hashlib.blake2b(f"{record_id}+{repeat}".encode(), digest_size=16).hexdigest()
+
+
 def leading_words(ids: pl.Series) -> npt.NDArray[np.uint64]:
     """The first 16 hex digits of each id as a number, which sorts as they do.
 

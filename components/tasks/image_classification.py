@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from components.images.augment import AugmentConfig
-from components.images.device import to_model_input
+from components.images.device import shared_tensor, to_model_input
 from components.images.fit import ChannelTransform
 from components.images.geometry import InputConfig
 from components.models.shapes import ImageShape
@@ -58,7 +58,7 @@ class ImageClassification(Classification):
 
     def to_inputs(self, arrays: Arrays, device: torch.device) -> tuple[torch.Tensor, ...]:
         """Bring uint8 pictures to the device and normalize them there."""
-        images_BHWC = torch.from_numpy(np.array(arrays["image"]))
+        images_BHWC = shared_tensor(arrays["image"])
         if device.type == "cuda":
             images_BHWC = images_BHWC.pin_memory()
         mean, std = self.transform.mean, self.transform.std

@@ -22,7 +22,7 @@ from components.images.decode import decode_stored
 from components.images.geometry import Geometry, to_input
 from components.images.raw import decode_raw_batch
 from components.images.reduced import decode_reduced
-from components.records.identity import record_uniforms
+from components.records.identity import record_uniforms, repeat_id
 from components.records.reasons import RecordRejected
 from components.training.stopwatch import Stopwatch
 
@@ -61,7 +61,11 @@ class ImageView:
         return self.image_px * self.image_px * 3
 
     def arrays(
-        self, rows: pa.Table, epoch: int | None, watch: Stopwatch | None = None
+        self,
+        rows: pa.Table,
+        epoch: int | None,
+        watch: Stopwatch | None = None,
+        repeats: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Return `image`: uint8 RGB (N, image_px, image_px, 3).
 
@@ -69,6 +73,8 @@ class ImageView:
             rows: `record_id` and `columns`.
             epoch: Training epoch; None gives the deterministic view of evaluation.
             watch: Told what the stages `decode` and `augment` took.
+            repeats: 0 the first time that an epoch has a picture, another number each further
+                time, (N,); None is 0. To the augmentation each is a picture of its own.
 
         Raises:
             DataError: The stored bytes of a picture cannot be decoded any more.
@@ -77,9 +83,10 @@ class ImageView:
         stored = _Stored(rows, watch)
         if epoch is None:
             return {"image": self._plain(stored)}
+        keys = _draw_keys(stored.ids, repeats)
         if self.batchwise is None:
-            return {"image": self._one_by_one(stored, epoch)}
-        draws = record_uniforms(self.seed, epoch, stored.ids, self.batchwise.num_draws)
+            return {"image": self._one_by_one(stored, keys, epoch)}
+        draws = record_uniforms(self.seed, epoch, keys, self.batchwise.num_draws)
         if self.batchwise.crop is None:
             images_BHWC = self._plain(stored)
         else:
@@ -110,17 +117,24 @@ class ImageView:
                 images_BHWC[row] = to_input(image_HWC, image_px=side_px, geometry=self.geometry)
         return images_BHWC
 
-    def _one_by_one(self, stored: "_Stored", epoch: int) -> ImageArray:
+    def _one_by_one(self, stored: "_Stored", keys: list[str], epoch: int) -> ImageArray:
         augment = _augmenter(self.augment.model_dump_json(), self.image_px, self.geometry)
         images_BHWC = self._empty(len(stored.ids))
         with stored.watch.stage("augment"):
-            for row, identity in enumerate(stored.ids):
-                rng_seed = augment_seed(self.seed, epoch, identity)
+            for row, key in enumerate(keys):
+                rng_seed = augment_seed(self.seed, epoch, key)
                 images_BHWC[row] = augment(stored.whole(row), rng_seed)
         return images_BHWC
 
     def _empty(self, count: int) -> ImageArray:
         return np.empty((count, self.image_px, self.image_px, 3), np.uint8)
+
+
+def _draw_keys(ids: list[str], repeats: npt.NDArray[np.int64] | None) -> list[str]:
+    if repeats is None or not repeats.any():
+        return ids
+    numbered = zip(ids, repeats.tolist(), strict=True)
+    return [repeat_id(identity, repeat) if repeat else identity for identity, repeat in numbered]
 
 
 class _Stored:

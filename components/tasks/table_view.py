@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
@@ -45,12 +46,16 @@ class TableView:
         return 4 * len(transform.feature_names) + 8 * len(transform.cardinalities)
 
     def arrays(
-        self, rows: pa.Table, epoch: int | None, watch: Stopwatch | None = None
+        self,
+        rows: pa.Table,
+        epoch: int | None,
+        watch: Stopwatch | None = None,
+        repeats: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Return `features`: float32 (N, F), and `codes`: int64 (N, E), where there are any.
 
         While training, what an encoder learned from the target of a record's own fold is left
-        out of its encoding.
+        out of its encoding. Nothing in it is random.
         """
         with (watch or Stopwatch()).stage("decode"):
             frame = pl.DataFrame(pl.from_arrow(rows))

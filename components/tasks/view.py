@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
@@ -33,7 +34,11 @@ class View(Protocol):
         ...
 
     def arrays(
-        self, rows: pa.Table, epoch: int | None, watch: Stopwatch | None = None
+        self,
+        rows: pa.Table,
+        epoch: int | None,
+        watch: Stopwatch | None = None,
+        repeats: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """The inputs of the model, each (N, ...), in the order of the rows.
 
@@ -41,6 +46,8 @@ class View(Protocol):
             rows: `record_id` and `columns`.
             epoch: Training epoch; None gives the deterministic view of evaluation.
             watch: Told what the stages `decode` and `augment` took.
+            repeats: 0 the first time that an epoch has a record, another number each further time,
+                (N,); None is 0. What is random is drawn anew for each.
 
         Raises:
             DataError: A row cannot be read any more.

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from components.config import Config
+from components.records.sampling import SamplingConfig
 from components.tasks.names import ClassificationMetric, RegressionMetric
 from components.training.mixing import MixingConfig
 from components.training.optimizers import OptimizerConfig, SGDConfig
@@ -15,7 +16,7 @@ class TrainConfig(Config):
     """How a model is trained, whatever it learns."""
 
     epochs: int = Field(10, ge=1)
-    """Times that every training record is seen."""
+    """Passes over the training records, each followed by an evaluation."""
     batch_size: int = Field(64, ge=1)
     """Records in one optimizer step, over all workers together (the global batch)."""
     last_batch: Literal["keep", "drop"] = "keep"
@@ -25,6 +26,8 @@ class TrainConfig(Config):
     """Records of an epoch that are mixed with one another, after the row groups they lie in have
     been. More mix better and are read at once. Default: 512 pictures or 8,192 rows of a table, or
     as many as make 8 MiB for the model where those are small."""
+    sampling: SamplingConfig = SamplingConfig()
+    """Which records an epoch has, and how often; by default each of them once."""
     optimizer: OptimizerConfig = SGDConfig()
     """How gradients change the weights."""
     schedule: ScheduleConfig = ScheduleConfig()

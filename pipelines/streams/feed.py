@@ -6,6 +6,7 @@ val, so that nothing restarts in between and the next epoch is decoded while thi
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -21,21 +22,23 @@ from ray.data import DataIterator
 from ray.data.extensions import ArrowTensorArray
 
 from components.errors import DataError, HeadraceError
-from components.records.epoch_plan import (
-    BatchPlan,
+from components.records.epoch_plan import BatchPlan, FeedTask, Segment, segment_tasks
+from components.records.row_order import (
     EpochOrder,
-    FeedTask,
+    EveryRow,
+    GroupOrder,
     RowAddresses,
-    Segment,
     ShardLayout,
-    segment_tasks,
 )
+from components.records.sampling import WeighedGroups
+from components.records.weighted_order import Float64s, Weighted
 from components.tasks.view import View
 from components.training.batch import Batch
 from components.training.stopwatch import STAGES, Stopwatch
 from pipelines.streams.tasks import TaskSource, task_stream
 
-# What goes out at once: large enough that a block costs little, small enough to stream.
+# What goes out at once: large enough that a block costs little, small enough to stream. From
+# 32 MiB on glibc gives an array's pages back each time, and to ask for them anew costs a tenth.
 _BLOCK_BYTES = 24 << 20
 _WINDOW_BYTES = 8 << 20
 # What a task puts out in all, where its records are small: some 100 ms of work.
@@ -61,6 +64,8 @@ class FeedPlan:
             `batch_size`, so that tasks read whole windows.
         keep_last: Whether the last incomplete batch is a step of its own.
         task_rows: Rows that one task prepares, about; says nothing about their order.
+        rows_per_epoch: Rows of a training epoch; None: as many as train has.
+        weighed: How often each row of train is seen; None: as often as any other.
     """
 
     train: ShardLayout
@@ -71,11 +76,18 @@ class FeedPlan:
     window_rows: int
     keep_last: bool
     task_rows: int
+    rows_per_epoch: int | None = None
+    weighed: WeighedGroups | None = None
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of a training epoch."""
+        return self.rows_per_epoch or self.train.num_rows
 
     def batches(self, world_size: int, *, training: bool) -> BatchPlan:
         """How a pass over train or val is cut into steps."""
         if training:
-            return BatchPlan(self.train.num_rows, self.batch_size, world_size, self.keep_last)
+            return BatchPlan(self.epoch_rows, self.batch_size, world_size, self.keep_last)
         return BatchPlan(self.val.num_rows, self.batch_size, world_size, True)
 
     def layout(self, segment: Segment) -> ShardLayout:
@@ -175,41 +187,45 @@ def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> Iterator[pa.Ta
     task, world_size = work
     segment, view = task.segment, plan.view
     batches = plan.batches(world_size, training=segment.training)
-    order = _epoch_order(
-        plan.layout(segment),
-        view.seed,
-        segment.epoch if segment.training else 0,
-        plan.window_rows if segment.training else 0,
-    )
+    if segment.training:
+        order: EpochOrder | GroupOrder = _epoch_order(
+            plan.train, plan.weighed, view.seed, segment.epoch, plan.epoch_rows, plan.window_rows
+        )
+    else:
+        order = _order_on_disk(plan.val)
     first = task.first_step * batches.batch_size
     end = (task.first_step + task.num_steps) * batches.batch_size
     positions = np.arange(first, min(end, batches.num_rows), dtype=np.int64)
     watch = Stopwatch()
     with watch.stage("read"):
-        rows, places = read_rows(plan.layout(segment), order.locate(positions), view.columns)
+        addresses = order.locate(positions)
+        rows, places = read_rows(plan.layout(segment), addresses, view.columns)
     for steps in _blocks(task, batches, view.row_bytes):
         for rank in range(world_size):
             drawn = [batches.positions(rank, step) for step in steps]
-            taken = places[np.concatenate([positions for positions, _ in drawn]) - first]
+            numbers = np.concatenate([positions for positions, _ in drawn]) - first
             weights = np.concatenate([weights for _, weights in drawn])
-            yield _block(rows.take(taken), weights, plan, segment, rank, steps, watch)
+            taken, repeats = rows.take(places[numbers]), addresses.repeat[numbers]
+            yield _block(taken, repeats, weights, plan, segment, rank, steps, watch)
             watch = Stopwatch()
 
 
 def _blocks(task: FeedTask, batches: BatchPlan, row_bytes: int) -> Iterator[range]:
-    """The steps of a task in runs of equal size that go out together."""
+    """The steps of a task in runs that go out together, of about the same size."""
     step, end = task.first_step, task.first_step + task.num_steps
     while step < end:
-        local = batches.local_rows(step)
-        full = batches.full_steps if step < batches.full_steps else end
-        count = max(1, _BLOCK_BYTES // (local * row_bytes))
-        steps = range(step, min(step + count, end, full))
-        yield steps
-        step = steps.stop
+        # The last step may be smaller than the others and then goes alone.
+        same = min(end, batches.full_steps) if step < batches.full_steps else end
+        most = max(1, _BLOCK_BYTES // (batches.local_rows(step) * row_bytes))
+        num_blocks = -(-(same - step) // most)
+        for part in np.array_split(np.arange(step, same), num_blocks):
+            yield range(int(part[0]), int(part[-1]) + 1)
+        step = same
 
 
 def _block(
     rows: pa.Table,
+    repeats: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float32],
     plan: FeedPlan,
     segment: Segment,
@@ -217,7 +233,8 @@ def _block(
     steps: range,
     watch: Stopwatch,
 ) -> pa.Table:
-    inputs = plan.view.arrays(rows, segment.epoch if segment.training else None, watch)
+    epoch = segment.epoch if segment.training else None
+    inputs = plan.view.arrays(rows, epoch, watch, repeats)
     columns = {f"{_INPUT}{name}": values for name, values in inputs.items()}
     columns |= {"target": plan.view.targets(rows), "weight": weights}
     place = {
@@ -237,14 +254,55 @@ def _block(
 
 
 @lru_cache(maxsize=4)
-def _epoch_order(layout: ShardLayout, seed: int, epoch: int, window_rows: int) -> EpochOrder:
-    return EpochOrder(layout, seed=seed, epoch=epoch, window_rows=window_rows)
+def _epoch_order(
+    layout: ShardLayout,
+    weighed: WeighedGroups | None,
+    seed: int,
+    epoch: int,
+    num_rows: int,
+    window_rows: int,
+) -> EpochOrder:
+    passes: EveryRow | Weighted = EveryRow(layout)
+    if weighed is not None:
+        passes = Weighted(
+            num_rows=layout.num_rows,
+            group_ends=np.cumsum(-(-np.array(layout.rows) // layout.row_group_rows)),
+            visits=weighed.visits,
+            masses=weighed.masses,
+            weights_of=partial(_group_weights, layout, weighed),
+        )
+    return EpochOrder(passes, seed=seed, epoch=epoch, num_rows=num_rows, window_rows=window_rows)
+
+
+@lru_cache(maxsize=4)
+def _order_on_disk(layout: ShardLayout) -> GroupOrder:
+    return GroupOrder(layout, None)
+
+
+def _group_weights(
+    layout: ShardLayout, weighed: WeighedGroups, shard: int, row_group: int
+) -> Float64s:
+    with _reading(layout.paths[shard], [row_group]):
+        column = weighed.weights.column
+        table = _open_shard(layout.paths[shard]).read_row_group(row_group, columns=[column])
+    return weighed.weights.of(table.column(column))
 
 
 @lru_cache(maxsize=64)
 def _open_shard(path: str) -> pq.ParquetFile:
     # A page that rots during a training is an error with its place, never another picture.
     return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+
+
+@contextmanager
+def _reading(path: str, row_groups: list[int]) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{path}: row groups {row_groups} cannot be read ({error}); delete the prepared data "
+            "set and run prepare again"
+        ) from error
 
 
 def read_rows(
@@ -265,14 +323,9 @@ def read_rows(
         mine = addresses.shard == shard
         groups, inverse = np.unique(addresses.row_group[mine], return_inverse=True)
         path = layout.paths[shard]
-        try:
+        with _reading(path, groups.tolist()):
             file = _open_shard(path)
             table = file.read_row_groups(groups.tolist(), columns=["record_id", *columns])
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(
-                f"{path}: row groups {groups.tolist()} cannot be read ({error}); delete the "
-                "prepared data set and run prepare again"
-            ) from error
         sizes = [file.metadata.row_group(group).num_rows for group in groups.tolist()]
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
         places[mine] = offset + starts[inverse] + addresses.row[mine]

@@ -22,8 +22,10 @@ import pyarrow.parquet as pq
 import torch
 
 from components.images.augment import AugmentConfig
+from components.images.device import shared_tensor
 from components.images.policies import TransformConfig
-from components.records.epoch_plan import Segment, ShardLayout
+from components.records.epoch_plan import Segment
+from components.records.row_order import ShardLayout
 from components.tasks.image_view import ImageView
 from tests.benchmarks.feed_data import Workload, read_shards
 
@@ -246,7 +248,7 @@ def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
         def epoch_of(epoch: int) -> Iterator[Batch]:
             for batch in readers[0].segment(Segment(epoch, True)):
                 count = int(batch.weights_B.sum())  # without what fills up the last batch
-                images_BHWC = torch.from_numpy(np.array(batch.inputs["image"]))
+                images_BHWC = shared_tensor(batch.inputs["image"])
                 yield images_BHWC[:count], torch.from_numpy(np.array(batch.targets_B))[:count]
 
         yield epoch_of

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.datasets import load_digits
 
-from components.records.epoch_plan import ShardLayout
+from components.records.row_order import ShardLayout
 from pipelines.streams.feed import shard_layout
 from tests.benchmarks.photographs import write_photographs
 

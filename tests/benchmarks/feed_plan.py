@@ -5,7 +5,8 @@ import time
 from dataclasses import dataclass
 
 from components.images.augment import AugmentConfig
-from components.records.epoch_plan import EpochOrder, Segment, ShardLayout
+from components.records.epoch_plan import Segment
+from components.records.row_order import EpochOrder, EveryRow, ShardLayout
 from components.tasks.image_view import ImageView
 from pipelines.streams.feed import FeedPlan, task_rows, window_rows
 
@@ -49,7 +50,9 @@ def plan_cost(num_rows: int) -> PlanCost:
         task_rows=task_rows(view, num_rows, data_cpus=2, object_store_bytes=2 << 30),
     )
     before_mib, began_s = _peak_mib(), time.perf_counter()
-    order = EpochOrder(layout, seed=0, epoch=0, window_rows=plan.window_rows)
+    order = EpochOrder(
+        EveryRow(layout), seed=0, epoch=0, num_rows=num_rows, window_rows=plan.window_rows
+    )
     ordered_s = time.perf_counter()
     batches = plan.batches(1, training=True)
     order.locate(batches.positions(0, batches.num_steps // 2)[0])

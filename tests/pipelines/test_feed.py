@@ -3,6 +3,7 @@
 import pickle
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -18,9 +19,17 @@ from components.errors import DataError, HeadraceError
 from components.images.augment import AugmentConfig
 from components.images.decode import decode_stored
 from components.images.geometry import to_input
-from components.records.epoch_plan import Segment, ShardLayout
+from components.records.epoch_plan import Segment
 from components.records.manifest import Manifest, read_manifest
+from components.records.row_order import ShardLayout
+from components.records.sampling import (
+    RecordWeights,
+    SamplingConfig,
+    WeighedGroups,
+    stratum_weights,
+)
 from components.records.split import SPLITS, Split
+from components.records.weighted_order import Visits
 from components.tasks.image_view import ImageView
 from components.training.batch import Batch
 from pipelines.streams import feed as feed_module
@@ -237,9 +246,9 @@ def test_resumed_in_the_middle_gives_the_same_batches_as_never_stopped(
         assert rest == whole[3:]
 
 
-def test_blocks_are_small_and_of_whole_steps(plan: FeedPlan) -> None:
-    # 24 MiB of pictures of 448 x 448 x 3 bytes are 41 rows: two local batches of 16.
-    large = replace(plan, view=replace(VIEW, image_px=448), task_rows=80)
+def test_blocks_are_small_alike_and_of_whole_steps(plan: FeedPlan) -> None:
+    # 24 MiB of pictures of 400 x 400 x 3 bytes are 52 rows: three local batches of 16, of four.
+    large = replace(plan, view=replace(VIEW, image_px=400), task_rows=80)
     counts = [block(table)["num_steps"] for table in tables(large, Segment(0, True), 1)]
     assert counts == [2, 2, 1]
 
@@ -316,6 +325,70 @@ def test_a_damaged_shard_is_named(small_dataset: SmallDataset, tmp_path: Path, d
     plan = FeedPlan(train, train, VIEW, 1, 16, 40, True, 32)
     with pytest.raises(DataError, match=r"train-00000.parquet: row groups .* run prepare again"):
         tables(plan, Segment(0, True), 1)
+
+
+# Sampling
+
+
+def weighed(plan: FeedPlan) -> WeighedGroups:
+    """Odd pictures three times as often as even ones."""
+    labels = [
+        pq.ParquetFile(path).read_row_group(group, columns=["label"]).column("label")
+        for path, rows in zip(plan.train.paths, plan.train.rows, strict=True)
+        for group in range(-(-rows // plan.train.row_group_rows))
+    ]
+    counts = Counter("even" if label == 0 else "odd" for c in labels for label in c.to_pylist())
+    by_class = stratum_weights(counts, SamplingConfig(shares={"even": 1.0, "odd": 3.0}))
+    weights = RecordWeights("label", by_class, names=("even", "odd"))
+    visits = Visits.for_weights_up_to(max(by_class.values()))
+    return WeighedGroups.of(
+        weights, visits, np.array([visits.masses(weights.of(values)) for values in labels]).T
+    )
+
+
+def seen_in(plan: FeedPlan, epoch: int, world_size: int) -> list[tuple[str, int, bytes]]:
+    """Record id, label and picture of each row that counts, in the order of the global batches."""
+    steps: dict[int, list[tuple[str, int, bytes]]] = {}
+    for table in tables(plan, Segment(epoch, True), world_size):
+        rows = block(table)
+        for number, part in enumerate(
+            np.array_split(np.arange(len(rows["weight"])), rows["num_steps"])
+        ):
+            steps.setdefault(rows["first_step"] + number, []).extend(
+                (rows["record_id"][row], int(rows["target"][row]), rows[IMAGE][row].tobytes())
+                for row in part
+                if rows["weight"][row]
+            )
+    return [row for step in sorted(steps) for row in steps[step]]
+
+
+def test_a_weighted_epoch_has_its_shares_in_the_same_batches_on_any_number_of_workers(
+    plan: FeedPlan,
+) -> None:
+    sampled = replace(plan, weighed=weighed(plan))
+    one, two, four = (seen_in(sampled, 0, world_size) for world_size in (1, 2, 4))
+    assert one == two == four
+    assert len(one) == plan.train.num_rows
+    # 68 rows, 17 of them even: each record a little more or less often, never one row more.
+    assert sum(label for _, label, _ in one) == pytest.approx(0.75 * len(one), abs=8)
+    assert seen_in(sampled, 1, 1) != one
+    # What comes again is augmented anew.
+    again = [key for key, count in Counter(key for key, _, _ in one).items() if count > 1]
+    assert len(again) > 10
+    different = [len({image for key, _, image in one if key == name}) > 1 for name in again]
+    # Only some: flipped or not, and few places for the crop.
+    assert np.mean(different) > 0.3
+
+
+def test_short_epochs_go_on_where_the_last_ended(plan: FeedPlan) -> None:
+    whole = {key for key, _, _ in seen_in(plan, 0, 1)}
+    half = len(whole) // 2
+    short = replace(plan, rows_per_epoch=half, epochs=3)
+    found = [{key for key, _, _ in seen_in(short, epoch, 2)} for epoch in (0, 1, 2)]
+    assert [len(keys) for keys in found] == [half, half, half]
+    assert not found[0] & found[1]
+    assert found[0] | found[1] | found[2] == whole
+    assert short.batches(2, training=True).num_steps == -(-half // 16)
 
 
 # The reader

@@ -373,8 +373,9 @@ def test_another_task_drops_what_the_file_said_for_the_old_one(tmp_path: Path) -
     lines = refusal(file, "task=tabular_regression", "train.label_smoothing=0.2")
     assert lines == [
         "override 'train.label_smoothing=0.2': train.label_smoothing is not a setting of train, "
-        "which takes epochs, batch_size, last_batch, shuffle_window_rows, optimizer, schedule, "
-        "max_grad_norm, mixing, checkpoint_every_steps, monitor, max_failures, loss, huber_delta"
+        "which takes epochs, batch_size, last_batch, shuffle_window_rows, sampling, optimizer, "
+        "schedule, max_grad_norm, mixing, checkpoint_every_steps, monitor, max_failures, loss, "
+        "huber_delta"
     ]
 
 
@@ -384,6 +385,7 @@ def test_another_task_drops_what_the_file_said_for_the_old_one(tmp_path: Path) -
         (["task=tabular"], "task = 'tabular': must be one of image_classification, tabular_"),
         (["task=tabular_regresion"], "did you mean tabular_regression?"),
         (["task=7"], "task = 7: must be one of"),
+        (["train.sampling.weight_colum=w"], "did you mean train.sampling.weight_column?"),
         (["train.monitor=rmse"], "train.monitor = 'rmse': must be 'loss', 'accuracy' or 'f1_mac"),
         (["model.name=convnet"], "model.name = 'convnet': must be 'linear' or 'mlp'"),
         (["model.hiden=[3]"], "model.hiden is not a setting of model 'mlp'; did you mean model.hi"),

@@ -1,10 +1,12 @@
 """Normalization on the device."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
-from components.images.device import to_model_input
+from components.images.device import shared_tensor, to_model_input
 
 MEAN, STD = (0.1, 0.5, 0.9), (0.25, 1 / 255, 0.3)
 
@@ -31,3 +33,12 @@ def test_batch_is_not_changed() -> None:
 def test_floats_are_refused() -> None:
     with pytest.raises(TypeError, match=r"torch\.float32, expected torch\.uint8"):
         to_model_input(torch.zeros(1, 2, 2, 3), MEAN, STD, device="cpu")
+
+
+def test_shared_tensor_is_the_same_memory_without_a_warning() -> None:
+    images = np.zeros((2, 3, 3, 3), np.uint8)
+    images.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tensor = shared_tensor(images)
+    assert tensor.data_ptr() == images.ctypes.data
