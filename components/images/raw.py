@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 ImageArray = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.int64]
 
 _SIGNATURES = (b"P5\n", b"P6\n")
 _HEADER = re.compile(rb"P([56])\n([1-9][0-9]{0,8}) ([1-9][0-9]{0,8})\n255\n")
@@ -70,48 +71,64 @@ def view_raw(encoded: ImageArray) -> ImageArray | None:
     return encoded[header.num_bytes :].reshape(header.height_px, header.width_px, 3)
 
 
-def decode_raw_batch(column: pa.Array | pa.ChunkedArray) -> ImageArray | None:
-    """Decode a column of stored pictures at once, straight from Arrow's memory.
+def decode_raw_batch(
+    column: pa.Array | pa.ChunkedArray, places: Integers | None = None
+) -> ImageArray | None:
+    """Decode stored pictures at once, straight from Arrow's memory.
 
     The work is per run of gray or of coloured pictures, not per picture: 64 in colour of 32 x 32
     px take a twelfth of the time of decoding each, and a twentieth of that of PNG.
 
     Args:
         column: binary or large_binary.
+        places: Which of them, in this order, (N,); None: all.
 
     Returns:
-        uint8 RGB (N, H, W, 3), writable, gray repeated; None where they are not all raw, whole and
-        of one size, or there are none: then each is to be decoded by itself.
+        uint8 RGB (N, H, W, 3), writable, gray repeated; None where those of the column are not all
+        raw, whole and of one size, or there are none: then each is to be decoded by itself.
     """
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    decoded = [_decode_array(chunk) for chunk in chunks if len(chunk)]
-    parts = [part for part in decoded if part is not None]
-    sizes = {part.shape[1:] for part in parts}
-    if len(parts) < len(decoded) or len(sizes) != 1:
+    runs: list[tuple[_Header, ImageArray]] = []
+    for chunk in chunks:
+        found = _raw_runs(chunk)
+        if found is None:
+            return None
+        runs += found
+    sizes = {(header.height_px, header.width_px) for header, _ in runs}
+    if len(sizes) != 1:
         return None
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    wanted = np.arange(len(column)) if places is None else places
+    images_BHWC = np.empty((len(wanted), *sizes.pop(), 3), np.uint8)
+    first = 0
+    for header, rows in runs:
+        if places is None:
+            _pixels(rows, header, images_BHWC[first : first + len(rows)])
+        else:
+            here = np.flatnonzero((places >= first) & (places < first + len(rows)))
+            images_BHWC[here] = _pixels(rows[places[here] - first], header)
+        first += len(rows)
+    return images_BHWC
 
 
-def _decode_array(array: pa.Array) -> ImageArray | None:
+def _raw_runs(array: pa.Array) -> list[tuple[_Header, ImageArray]] | None:
+    """Pictures that follow one another and are alike, as bytes (n, bytes), with their header."""
     if array.null_count or array.type not in _OFFSETS:
         return None
+    if not len(array):
+        return []
     _, offsets, values = array.buffers()
     ends = np.frombuffer(offsets, _OFFSETS[array.type])[array.offset :][: len(array) + 1]
     data = np.frombuffer(values, np.uint8)
-    images_BHWC: ImageArray | None = None
+    found = []
     for start, end in _runs(ends):
         header = _header(data[ends[start] : ends[start + 1]])
         if header is None or header.image_bytes != ends[start + 1] - ends[start]:
             return None
         rows = data[ends[start] : ends[end]].reshape(end - start, header.image_bytes)
-        size_px = (header.height_px, header.width_px)
-        if images_BHWC is None:
-            images_BHWC = np.empty((len(array), *size_px, 3), np.uint8)
-        is_same = (rows[:, : header.num_bytes] == rows[0, : header.num_bytes]).all()
-        if not is_same or images_BHWC.shape[1:3] != size_px:
+        if not (rows[:, : header.num_bytes] == rows[0, : header.num_bytes]).all():
             return None
-        _pixels(rows, header, images_BHWC[start:end])
-    return images_BHWC
+        found.append((header, rows))
+    return found
 
 
 def _runs(ends: npt.NDArray[np.integer]) -> Iterator[tuple[int, int]]:

@@ -65,6 +65,7 @@ class ImageView:
         rows: pa.Table,
         epoch: int | None,
         watch: Stopwatch | None = None,
+        places: npt.NDArray[np.int64] | None = None,
         repeats: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Return `image`: uint8 RGB (N, image_px, image_px, 3).
@@ -73,6 +74,7 @@ class ImageView:
             rows: `record_id` and `columns`.
             epoch: Training epoch; None gives the deterministic view of evaluation.
             watch: Told what the stages `decode` and `augment` took.
+            places: Which of the rows, in this order, (N,); None: all.
             repeats: 0 the first time that an epoch has a picture, another number each further
                 time, (N,); None is 0. To the augmentation each is a picture of its own.
 
@@ -80,7 +82,7 @@ class ImageView:
             DataError: The stored bytes of a picture cannot be decoded any more.
         """
         watch = watch or Stopwatch()
-        stored = _Stored(rows, watch)
+        stored = _Stored(rows, places, watch)
         if epoch is None:
             return {"image": self._plain(stored)}
         keys = _draw_keys(stored.ids, repeats)
@@ -91,18 +93,19 @@ class ImageView:
             images_BHWC = self._plain(stored)
         else:
             images_BHWC = self._empty(len(stored.ids))
-            sizes = (rows.column(name).to_numpy() for name in ("height_px", "width_px"))
-            heights_px, widths_px = (size.astype(np.int64) for size in sizes)
+            sizes = (stored.numbers(name) for name in ("height_px", "width_px"))
             with watch.stage("augment"):
-                self.batchwise.fill(images_BHWC, stored.reduced, heights_px, widths_px, draws)
+                self.batchwise.fill(images_BHWC, stored.reduced, *sizes, draws)
         with watch.stage("augment"):
             self.batchwise.change(images_BHWC, draws)
         return {"image": images_BHWC}
 
-    def targets(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+    def targets(
+        self, rows: pa.Table, places: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.int64]:
         """Return class indices (N,)."""
         labels_B: npt.NDArray[np.int64] = rows.column("label").cast(pa.int64()).to_numpy()
-        return labels_B
+        return labels_B if places is None else labels_B[places]
 
     def _plain(self, stored: "_Stored") -> ImageArray:
         """The view of evaluation; in one step where pictures are raw and of the model's size."""
@@ -138,17 +141,30 @@ def _draw_keys(ids: list[str], repeats: npt.NDArray[np.int64] | None) -> list[st
 
 
 class _Stored:
-    """The stored pictures of some rows, decoded one by one or all at once, on the clock."""
+    """The stored pictures of some rows, decoded one by one or all at once, on the clock.
 
-    def __init__(self, rows: pa.Table, watch: Stopwatch) -> None:
-        self._stored = rows.column("image").combine_chunks()
-        self.ids: list[str] = rows.column("record_id").to_pylist()
-        self.watch = watch
+    Their bytes are read where they lie: pictures are not copied to be put in order.
+    """
+
+    def __init__(
+        self, rows: pa.Table, places: npt.NDArray[np.int64] | None, watch: Stopwatch
+    ) -> None:
+        self._rows, self._places, self.watch = rows, places, watch
+        self._column = rows.column("image")
+        self._chunks = self._column.chunks
+        self._chunk_starts = np.cumsum([0, *(len(chunk) for chunk in self._chunks)])[:-1]
+        ids = rows.column("record_id")
+        self.ids: list[str] = (ids if places is None else ids.take(places)).to_pylist()
+
+    def numbers(self, name: str) -> npt.NDArray[np.int64]:
+        """A column of integers."""
+        values: npt.NDArray[np.int64] = self._rows.column(name).to_numpy().astype(np.int64)
+        return values if self._places is None else values[self._places]
 
     def all_raw(self) -> ImageArray | None:
         """All of them, where they are raw and of one size."""
         with self.watch.stage("decode"):
-            return decode_raw_batch(self._stored)
+            return decode_raw_batch(self._column, self._places)
 
     def whole(self, row: int) -> ImageArray:
         """One of them at its own size."""
@@ -159,9 +175,12 @@ class _Stored:
         return self._decoded(row, lambda encoded: decode_reduced(encoded, height_px, width_px))
 
     def _decoded(self, row: int, decode: Callable[[ImageArray], ImageArray]) -> ImageArray:
+        place = row if self._places is None else int(self._places[row])
+        chunk = int(np.searchsorted(self._chunk_starts, place, side="right")) - 1
+        value = self._chunks[chunk][place - int(self._chunk_starts[chunk])]
         try:
             with self.watch.stage("decode"):
-                return decode(np.frombuffer(self._stored[row].as_buffer(), np.uint8))
+                return decode(np.frombuffer(value.as_buffer(), np.uint8))
         except RecordRejected as problem:
             raise DataError(
                 f"record {self.ids[row]} was prepared but cannot be decoded any more ({problem}); "

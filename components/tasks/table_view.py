@@ -50,6 +50,7 @@ class TableView:
         rows: pa.Table,
         epoch: int | None,
         watch: Stopwatch | None = None,
+        places: npt.NDArray[np.int64] | None = None,
         repeats: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Return `features`: float32 (N, F), and `codes`: int64 (N, E), where there are any.
@@ -58,16 +59,17 @@ class TableView:
         out of its encoding. Nothing in it is random.
         """
         with (watch or Stopwatch()).stage("decode"):
-            frame = pl.DataFrame(pl.from_arrow(rows))
+            frame = pl.DataFrame(pl.from_arrow(rows if places is None else rows.take(places)))
             return encoded(self.transform, frame, frame["record_id"], training=epoch is not None)
 
-    def targets(self, rows: pa.Table) -> Targets:
+    def targets(self, rows: pa.Table, places: npt.NDArray[np.int64] | None = None) -> Targets:
         """Return labels int64 (N,), or z-scores float32 (N,).
 
         Raises:
             DataError: A record has no target, or one of no known class.
         """
-        return self.transform.encode_target(pl.DataFrame(pl.from_arrow(rows)))
+        taken = rows if places is None else rows.take(places)
+        return self.transform.encode_target(pl.DataFrame(pl.from_arrow(taken)))
 
 
 def encoded(

@@ -38,14 +38,16 @@ class View(Protocol):
         rows: pa.Table,
         epoch: int | None,
         watch: Stopwatch | None = None,
+        places: npt.NDArray[np.int64] | None = None,
         repeats: npt.NDArray[np.int64] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
-        """The inputs of the model, each (N, ...), in the order of the rows.
+        """The inputs of the model, each (N, ...).
 
         Args:
             rows: `record_id` and `columns`.
             epoch: Training epoch; None gives the deterministic view of evaluation.
             watch: Told what the stages `decode` and `augment` took.
+            places: Which of the rows, in this order, (N,); None: all.
             repeats: 0 the first time that an epoch has a record, another number each further time,
                 (N,); None is 0. What is random is drawn anew for each.
 
@@ -54,6 +56,6 @@ class View(Protocol):
         """
         ...
 
-    def targets(self, rows: pa.Table) -> Targets:
-        """What is to be predicted of each row, (N,)."""
+    def targets(self, rows: pa.Table, places: npt.NDArray[np.int64] | None = None) -> Targets:
+        """What is to be predicted of those rows, (N,)."""
         ...

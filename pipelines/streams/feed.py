@@ -205,8 +205,8 @@ def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> Iterator[pa.Ta
             drawn = [batches.positions(rank, step) for step in steps]
             numbers = np.concatenate([positions for positions, _ in drawn]) - first
             weights = np.concatenate([weights for _, weights in drawn])
-            taken, repeats = rows.take(places[numbers]), addresses.repeat[numbers]
-            yield _block(taken, repeats, weights, plan, segment, rank, steps, watch)
+            drawn_rows = _DrawnRows(rows, places[numbers], addresses.repeat[numbers], weights)
+            yield _block(drawn_rows, plan, segment, rank, steps, watch)
             watch = Stopwatch()
 
 
@@ -223,10 +223,25 @@ def _blocks(task: FeedTask, batches: BatchPlan, row_bytes: int) -> Iterator[rang
         step = same
 
 
+@dataclass(frozen=True)
+class _DrawnRows:
+    """Rows of some row groups in the order of a block.
+
+    Attributes:
+        rows: All rows of the row groups.
+        places: Which of them, (N,).
+        repeats: Tells apart the times that the epoch has a record, (N,).
+        weights: 1 for a row that counts, 0 for padding, (N,).
+    """
+
+    rows: pa.Table
+    places: npt.NDArray[np.int64]
+    repeats: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
 def _block(
-    rows: pa.Table,
-    repeats: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.float32],
+    drawn: _DrawnRows,
     plan: FeedPlan,
     segment: Segment,
     rank: int,
@@ -234,9 +249,10 @@ def _block(
     watch: Stopwatch,
 ) -> pa.Table:
     epoch = segment.epoch if segment.training else None
-    inputs = plan.view.arrays(rows, epoch, watch, repeats)
+    inputs = plan.view.arrays(drawn.rows, epoch, watch, drawn.places, drawn.repeats)
     columns = {f"{_INPUT}{name}": values for name, values in inputs.items()}
-    columns |= {"target": plan.view.targets(rows), "weight": weights}
+    targets = plan.view.targets(drawn.rows, drawn.places)
+    columns |= {"target": targets, "weight": drawn.weights}
     place = {
         "epoch": segment.epoch,
         "training": segment.training,
@@ -245,7 +261,7 @@ def _block(
         "num_steps": len(steps),
         **{f"{_SPENT}{stage}": watch.seconds[stage] for stage in STAGES},
     }
-    ids = rows.column("record_id").combine_chunks()
+    ids = drawn.rows.column("record_id").take(drawn.places).combine_chunks()
     return pa.table(
         {name: ArrowTensorArray.from_numpy(values[None]) for name, values in columns.items()}
         | {"record_id": pa.ListArray.from_arrays([0, len(ids)], ids)}
@@ -331,7 +347,7 @@ def read_rows(
         places[mine] = offset + starts[inverse] + addresses.row[mine]
         offset += table.num_rows
         tables.append(table)
-    return pa.concat_tables(tables).combine_chunks(), places
+    return pa.concat_tables(tables), places
 
 
 class FeedReader:

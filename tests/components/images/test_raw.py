@@ -120,6 +120,17 @@ def test_batch_reads_slices_and_chunks() -> None:
         np.testing.assert_array_equal(decoded_BHWC, np.stack(expected))
 
 
+def test_batch_takes_some_in_any_order() -> None:
+    images = [(gray if n % 3 == 0 else noise)(16, 9, n) for n in range(30)]
+    whole = column(images)
+    chunks = pa.chunked_array([whole[:11], whole[:0], whole[11:]])
+    for places in ([4, 28, 0, 0, 11, 10], [7], []):
+        decoded_BHWC = decode_raw_batch(chunks, np.array(places, np.int64))
+        assert decoded_BHWC is not None and decoded_BHWC.shape == (len(places), 9, 16, 3)
+        for place, image_HWC in zip(places, decoded_BHWC, strict=True):
+            np.testing.assert_array_equal(image_HWC, images[place])
+
+
 def test_batch_of_other_things_is_none() -> None:
     small, wide, tall = noise(8, 8), noise(16, 4), noise(4, 16)
     jpeg = encode(small, "JPEG")
