@@ -77,7 +77,8 @@ class ResourcePlan:
         data_cpus: CPUs that Data keeps while training, and the tasks it may run at once.
         cluster_cpus: All CPUs; Data has them to itself while preparing and evaluating.
         cluster_gpus: All GPUs.
-        object_store_bytes: Shared memory for data in flight.
+        object_store_bytes: Shared memory for data.
+        cache_bytes: The part of it in which decoded records may stay from epoch to epoch.
         device: Where the model computes.
         running_cluster: Whether Ray is up already.
     """
@@ -90,6 +91,7 @@ class ResourcePlan:
     cluster_cpus: float
     cluster_gpus: float
     object_store_bytes: int
+    cache_bytes: int
     device: Literal["cpu", "cuda"]
     running_cluster: bool
 
@@ -147,6 +149,7 @@ def plan_resources(config: ClusterConfig, capacity: Capacity) -> ResourcePlan:
         cluster_cpus=capacity.cpus,
         cluster_gpus=capacity.gpus,
         object_store_bytes=capacity.object_store_bytes,
+        cache_bytes=_cache_bytes(capacity),
         device=device,
         running_cluster=capacity.running_cluster,
     )
@@ -191,6 +194,14 @@ def _slots(node: Node, worker_cpus: int, worker_gpus: int) -> int:
 def _data_cpus(num_workers: int, worker_cpus: int, capacity: Capacity) -> int:
     """Whole CPUs that the workers leave free, on whichever nodes they are."""
     return sum(int(node.cpus) for node in capacity.nodes) - num_workers * worker_cpus
+
+
+def _cache_bytes(capacity: Capacity) -> int:
+    """Two fifths of the store: Ray Data keeps what is in flight below one half of it.
+
+    Nothing on several nodes: to fetch pixels from another costs as much as to decode them.
+    """
+    return capacity.object_store_bytes * 2 // 5 if len(capacity.nodes) == 1 else 0
 
 
 def _require_worker_memory(num_workers: int, capacity: Capacity) -> None:

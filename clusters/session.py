@@ -55,7 +55,7 @@ def capacity_of(config: ClusterConfig) -> Capacity:
         connect()
         return _cluster_capacity()
     memory = free_memory_bytes()
-    store = config.object_store_bytes or min(2 << 30, max(_MIN_STORE_BYTES, int(memory * 0.2)))
+    store = config.object_store_bytes or min(4 << 30, max(_MIN_STORE_BYTES, int(memory * 0.2)))
     cpus = float(config.cpus or granted_cpus())
     node = Node(cpus, float(num_gpus()), memory - store)
     return Capacity(nodes=(node,), object_store_bytes=store, running_cluster=False)

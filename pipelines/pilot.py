@@ -40,12 +40,14 @@ class Pilot:
         learn_s: Forward and backward pass, on the CPU. None where a GPU will do it, or where only
             prepare can tell how large the model is.
         stored_bytes: Mean size of a stored record.
+        decoded_bytes: Mean size of a record that is kept decoded; 0 where that would spare nothing.
     """
 
     prepare_s: float
     view_s: float
     learn_s: float | None
     stored_bytes: float
+    decoded_bytes: float = 0.0
 
 
 def measure(
@@ -68,16 +70,19 @@ def measure(
     learn_s = _learn_s(recipe, *model) if on_cpu and model else None
     if task is not None and plan.cached is not None:
         view = training_view(recipe, task)
-        view_s = _view_s(view, _prepared_rows(plan, view))
-        return Pilot(0.0, view_s, learn_s, plan.cached.mean_record_bytes)
+        prepared = _prepared_rows(plan, view)
+        view_s, decoded_bytes = _view_s(view, prepared), _decoded_bytes(view, prepared)
+        return Pilot(0.0, view_s, learn_s, plan.cached.mean_record_bytes, decoded_bytes)
     if not isinstance(recipe, ImageRecipe):
         row_bytes = plan.listing.num_bytes / max(1, plan.num_records)
         return Pilot(_TABLE_PREPARE_S, 0.0, learn_s, row_bytes)
     rows, prepare_s = _first_images(recipe, plan)
     if not rows:
         return Pilot(0.0, 0.0, None, 0.0)
-    view_s = _view_s(image_view(recipe), pa.Table.from_pylist(rows))
-    return Pilot(prepare_s, view_s, learn_s, sum(len(row["image"]) for row in rows) / len(rows))
+    view, table = image_view(recipe), pa.Table.from_pylist(rows)
+    view_s, decoded_bytes = _view_s(view, table), _decoded_bytes(view, table)
+    stored_bytes = sum(len(row["image"]) for row in rows) / len(rows)
+    return Pilot(prepare_s, view_s, learn_s, stored_bytes, decoded_bytes)
 
 
 def _prepared_rows(plan: PreparePlan, view: View) -> pa.Table:
@@ -89,6 +94,11 @@ def _prepared_rows(plan: PreparePlan, view: View) -> pa.Table:
     with pq.ParquetFile(shard) as file:
         batch = next(file.iter_batches(batch_size=count, columns=columns))
     return pa.Table.from_batches([batch])
+
+
+def _decoded_bytes(view: View, rows: pa.Table) -> float:
+    decoded = view.decoded(rows)
+    return 0.0 if decoded is None else float(decoded.nbytes) / max(1, int(rows.num_rows))
 
 
 def _view_s(view: View, rows: pa.Table) -> float:

@@ -55,6 +55,12 @@ class RunPlan:
     prepared_bytes: int
     estimates_s: dict[str, float]
 
+    @property
+    def kept_share(self) -> float:
+        """Share of train and val that stays decoded in memory from epoch to epoch."""
+        wanted = self.pilot.decoded_bytes * (self.records["train"] + self.records["val"])
+        return min(1.0, self.resources.cache_bytes / wanted) if wanted else 0.0
+
 
 @contextmanager
 def planned(recipe: Recipe) -> Iterator[RunPlan]:

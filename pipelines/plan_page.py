@@ -24,6 +24,7 @@ def plan_as_dict(plan: RunPlan) -> dict[str, Any]:
         "batch_size_per_worker": plan.batches.batch_size // plan.batches.world_size,
         "num_parameters": plan.num_parameters,
         "resources": plan.resources.as_dict(),
+        "kept_decoded_share": round(plan.kept_share, 3),
         "estimates_s": {name: round(value, 1) for name, value in plan.estimates_s.items()},
     }
 
@@ -74,12 +75,21 @@ def _rows(recipe: Recipe, plan: RunPlan) -> list[tuple[str, str]]:
         ),
         (
             "memory",
-            f"{resources.object_store_bytes / 2**20:,.0f} MiB object store; the driver holds no "
-            "records",
+            f"{resources.object_store_bytes / 2**20:,.0f} MiB object store{_kept(recipe, plan)}; "
+            "the driver holds no records",
         ),
         ("estimate", estimates),
         ("output", recipe.output),
     ]
+
+
+def _kept(recipe: Recipe, plan: RunPlan) -> str:
+    share = plan.kept_share
+    if not share or recipe.train.epochs < 2:
+        return ""
+    which = "all" if share == 1 else f"{share:.0%}"
+    room = plan.resources.cache_bytes / 2**20
+    return f", {room:,.0f} MiB of it for decoded records ({which} of train and val)"
 
 
 def _model_text(plan: RunPlan) -> str:

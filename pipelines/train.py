@@ -43,6 +43,7 @@ from pipelines.folders import RunFolder
 from pipelines.modality import build_task, training_view
 from pipelines.recipe import Recipe
 from pipelines.shards import PreparedData
+from pipelines.streams.cache import open_cache
 from pipelines.streams.channel import (
     Channel,
     Event,
@@ -57,6 +58,7 @@ from pipelines.streams.feed import (
     shard_layout,
     task_rows,
     window_rows,
+    worth_keeping,
 )
 from pipelines.streams.sampling import weigh
 from pipelines.streams.tasks import explained
@@ -127,7 +129,7 @@ def feed_plan(recipe: Recipe, resources: ResourcePlan, view: View, data: Prepare
             view,
             layouts["train"].num_rows,
             data_cpus=resources.data_cpus,
-            object_store_bytes=resources.object_store_bytes,
+            object_store_bytes=resources.object_store_bytes - resources.cache_bytes,
         ),
         rows_per_epoch=recipe.train.sampling.rows_per_epoch,
         weighed=weigh(recipe.train.sampling, data.manifest, layouts["train"]),
@@ -153,11 +155,14 @@ def train(
     task = build_task(recipe, data.manifest, data.folder)
     check_mixing(recipe.train.mixing, task.shape)
     feed = feed_plan(recipe, resources, training_view(recipe, task), data)
+    cache = None
+    if resources.cache_bytes and feed.epochs > 1 and worth_keeping(feed.view, feed.train):
+        cache = open_cache(resources.cache_bytes)
     listener = _Listener(channel, tracker, on_step)
     trainer = _Trainer(
         train_worker,
         train_loop_config={"plan": _worker_plan(recipe, resources, task, feed, channel)},
-        datasets={"feed": feed_stream(feed, partial(stream_start, channel))},
+        datasets={"feed": feed_stream(feed, partial(stream_start, channel), cache)},
         dataset_config=DataConfig(datasets_to_split=["feed"], execution_options=_feed_options()),
         scaling_config=ScalingConfig(
             num_workers=resources.num_workers,

@@ -20,7 +20,7 @@ from components.images.augment import (
 from components.images.batchwise import BatchAugmenter
 from components.images.decode import decode_stored
 from components.images.geometry import Geometry, to_input
-from components.images.raw import decode_raw_batch
+from components.images.raw import decode_raw_batch, encode_raw, is_raw
 from components.images.reduced import decode_reduced
 from components.records.identity import record_uniforms, repeat_id
 from components.records.reasons import RecordRejected
@@ -93,9 +93,9 @@ class ImageView:
             images_BHWC = self._plain(stored)
         else:
             images_BHWC = self._empty(len(stored.ids))
-            sizes = (stored.numbers(name) for name in ("height_px", "width_px"))
+            heights_px, widths_px = stored.numbers("height_px"), stored.numbers("width_px")
             with watch.stage("augment"):
-                self.batchwise.fill(images_BHWC, stored.reduced, *sizes, draws)
+                self.batchwise.fill(images_BHWC, stored.reduced, heights_px, widths_px, draws)
         with watch.stage("augment"):
             self.batchwise.change(images_BHWC, draws)
         return {"image": images_BHWC}
@@ -106,6 +106,19 @@ class ImageView:
         """Return class indices (N,)."""
         labels_B: npt.NDArray[np.int64] = rows.column("label").cast(pa.int64()).to_numpy()
         return labels_B if places is None else labels_B[places]
+
+    def decoded(self, rows: pa.Table) -> pa.Table | None:
+        """The pictures as raw ones; None where they are raw, or might be decoded at a reduced size.
+
+        A picture is decoded at a half of its size where a crop of it is to be shrunk to a half, so
+        that it has twice the model's side at least.
+        """
+        stored = _Stored(rows, None, Stopwatch())
+        short_sides_px = np.minimum(stored.numbers("height_px"), stored.numbers("width_px"))
+        if stored.has_raw or (short_sides_px >= 2 * self.image_px).any():
+            return None
+        raw = [encode_raw(stored.whole(row)) for row in range(len(stored.ids))]
+        return rows.set_column(rows.column_names.index("image"), "image", pa.array(raw))
 
     def _plain(self, stored: "_Stored") -> ImageArray:
         """The view of evaluation; in one step where pictures are raw and of the model's size."""
@@ -161,6 +174,11 @@ class _Stored:
         values: npt.NDArray[np.int64] = self._rows.column(name).to_numpy().astype(np.int64)
         return values if self._places is None else values[self._places]
 
+    @property
+    def has_raw(self) -> bool:
+        """Whether the first of them is raw; a data set is stored in one format."""
+        return len(self.ids) > 0 and is_raw(self._encoded(0))
+
     def all_raw(self) -> ImageArray | None:
         """All of them, where they are raw and of one size."""
         with self.watch.stage("decode"):
@@ -175,17 +193,21 @@ class _Stored:
         return self._decoded(row, lambda encoded: decode_reduced(encoded, height_px, width_px))
 
     def _decoded(self, row: int, decode: Callable[[ImageArray], ImageArray]) -> ImageArray:
-        place = row if self._places is None else int(self._places[row])
-        chunk = int(np.searchsorted(self._chunk_starts, place, side="right")) - 1
-        value = self._chunks[chunk][place - int(self._chunk_starts[chunk])]
         try:
             with self.watch.stage("decode"):
-                return decode(np.frombuffer(value.as_buffer(), np.uint8))
+                return decode(self._encoded(row))
         except RecordRejected as problem:
             raise DataError(
                 f"record {self.ids[row]} was prepared but cannot be decoded any more ({problem}); "
                 "its shard is damaged: delete the prepared data set and run prepare again"
             ) from problem
+
+    def _encoded(self, row: int) -> ImageArray:
+        place = row if self._places is None else int(self._places[row])
+        chunk = int(np.searchsorted(self._chunk_starts, place, side="right")) - 1
+        value = self._chunks[chunk][place - int(self._chunk_starts[chunk])]
+        encoded: ImageArray = np.frombuffer(value.as_buffer(), np.uint8)
+        return encoded
 
 
 @lru_cache(maxsize=4)

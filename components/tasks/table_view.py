@@ -71,6 +71,10 @@ class TableView:
         taken = rows if places is None else rows.take(places)
         return self.transform.encode_target(pl.DataFrame(pl.from_arrow(taken)))
 
+    def decoded(self, rows: pa.Table) -> None:
+        """None: columns are stored decoded."""
+        return
+
 
 def encoded(
     transform: TableTransform, frame: pl.DataFrame, record_ids: pl.Series | None, *, training: bool

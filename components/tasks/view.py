@@ -59,3 +59,7 @@ class View(Protocol):
     def targets(self, rows: pa.Table, places: npt.NDArray[np.int64] | None = None) -> Targets:
         """What is to be predicted of those rows, (N,)."""
         ...
+
+    def decoded(self, rows: pa.Table) -> pa.Table | None:
+        """Rows that give the same arrays for less work and more memory; None where none do."""
+        ...

@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from ray.actor import ActorHandle
 from ray.data import DataIterator
 from ray.data.extensions import ArrowTensorArray
 
@@ -35,6 +37,7 @@ from components.records.weighted_order import Float64s, Weighted
 from components.tasks.view import View
 from components.training.batch import Batch
 from components.training.stopwatch import STAGES, Stopwatch
+from pipelines.streams.cache import CacheClient, RowGroupCache
 from pipelines.streams.tasks import TaskSource, task_stream
 
 # What goes out at once: large enough that a block costs little, small enough to stream. From
@@ -144,7 +147,9 @@ def task_rows(view: View, num_rows: int, *, data_cpus: int, object_store_bytes: 
 
 
 def feed_stream(
-    plan: FeedPlan, start: Callable[[], tuple[Segment, int] | None]
+    plan: FeedPlan,
+    start: Callable[[], tuple[Segment, int] | None],
+    cache: ActorHandle[RowGroupCache] | None = None,
 ) -> ray.data.Dataset:
     """The stream as a Ray dataset.
 
@@ -152,11 +157,12 @@ def feed_stream(
         plan: What is streamed.
         start: Called on each execution, where the stream is made: (segment with its first step,
             number of workers), or None before that is known.
+        cache: Where decoded row groups are kept; None: nowhere.
     """
     # A view may hold a large vocabulary: it is shared by the tasks, not sent with each of them.
     shared = ray.put(plan)
     source = TaskSource(
-        "EpochPlan", partial(_read_shared, [shared]), partial(_tasks_from, plan, start)
+        "EpochPlan", partial(_read_shared, [shared], cache), partial(_tasks_from, plan, start)
     )
     return task_stream(source, block_per_row=True)
 
@@ -173,12 +179,16 @@ def _tasks_from(
 
 
 def _read_shared(
-    shared: list["ray.ObjectRef[FeedPlan]"], work: tuple[FeedTask, int]
+    shared: list["ray.ObjectRef[FeedPlan]"],
+    cache: ActorHandle[RowGroupCache] | None,
+    work: tuple[FeedTask, int],
 ) -> Iterator[pa.Table]:
-    return read_feed_task(ray.get(shared[0]), work)
+    return read_feed_task(ray.get(shared[0]), work, CacheClient(cache) if cache else None)
 
 
-def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> Iterator[pa.Table]:
+def read_feed_task(
+    plan: FeedPlan, work: tuple[FeedTask, int], cache: CacheClient | None = None
+) -> Iterator[pa.Table]:
     """Read the rows of one task, view them and yield them in blocks, in the order of dealing.
 
     A block is a table of one row: some steps of one rank, as tensors. The ranks take turns, so
@@ -199,7 +209,7 @@ def read_feed_task(plan: FeedPlan, work: tuple[FeedTask, int]) -> Iterator[pa.Ta
     watch = Stopwatch()
     with watch.stage("read"):
         addresses = order.locate(positions)
-        rows, places = read_rows(plan.layout(segment), addresses, view.columns)
+        rows, places = read_rows(plan.layout(segment), addresses, view, cache)
     for steps in _blocks(task, batches, view.row_bytes):
         for rank in range(world_size):
             drawn = [batches.positions(rank, step) for step in steps]
@@ -322,9 +332,9 @@ def _reading(path: str, row_groups: list[int]) -> Iterator[None]:
 
 
 def read_rows(
-    layout: ShardLayout, addresses: RowAddresses, columns: Sequence[str]
+    layout: ShardLayout, addresses: RowAddresses, view: View, cache: CacheClient | None = None
 ) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """Read `record_id` and `columns` of the row groups in which rows lie.
+    """Get `record_id` and the view's columns of the row groups in which rows lie.
 
     Returns:
         The row groups' rows, and where in them each of the rows asked for is.
@@ -332,22 +342,39 @@ def read_rows(
     Raises:
         DataError: A shard is gone or cannot be read any more.
     """
-    tables: list[pa.Table] = []
-    places = np.empty(len(addresses.row), np.int64)
-    offset = 0
-    for shard in np.unique(addresses.shard):
-        mine = addresses.shard == shard
-        groups, inverse = np.unique(addresses.row_group[mine], return_inverse=True)
-        path = layout.paths[shard]
-        with _reading(path, groups.tolist()):
-            file = _open_shard(path)
-            table = file.read_row_groups(groups.tolist(), columns=["record_id", *columns])
-        sizes = [file.metadata.row_group(group).num_rows for group in groups.tolist()]
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        places[mine] = offset + starts[inverse] + addresses.row[mine]
-        offset += table.num_rows
-        tables.append(table)
-    return pa.concat_tables(tables), places
+    # Shard and row group as one number, in the order on disk.
+    numbers = (addresses.shard << 32) | addresses.row_group
+    wanted, inverse = np.unique(numbers, return_inverse=True)
+    groups = [(layout.paths[number >> 32], number & 0xFFFFFFFF) for number in wanted.tolist()]
+    found = cache.find(groups) if cache else {}
+    for path, missing in groupby((g for g in groups if g not in found), key=itemgetter(0)):
+        fresh = _read_groups(path, [number for _, number in missing], view.columns)
+        for number, table in fresh.items():
+            decoded = view.decoded(table) if cache and cache.has_room else None
+            if cache and decoded is not None:
+                cache.keep((path, number), decoded)
+            found[path, number] = table if decoded is None else decoded
+    tables = [found[group] for group in groups]
+    starts = np.cumsum([0, *(table.num_rows for table in tables)])[:-1]
+    return pa.concat_tables(tables), starts[inverse] + addresses.row
+
+
+def _read_groups(path: str, numbers: list[int], columns: Sequence[str]) -> dict[int, pa.Table]:
+    with _reading(path, numbers):
+        file = _open_shard(path)
+        table = file.read_row_groups(numbers, columns=["record_id", *columns])
+    sizes = [file.metadata.row_group(number).num_rows for number in numbers]
+    starts = np.cumsum([0, *sizes]).tolist()
+    return {
+        number: table.slice(start, size)
+        for number, start, size in zip(numbers, starts, sizes, strict=False)
+    }
+
+
+def worth_keeping(view: View, layout: ShardLayout) -> bool:
+    """Whether decoded rows of a split would spare the feed work, by its first row group."""
+    (first,) = _read_groups(layout.paths[0], [0], view.columns).values()
+    return view.decoded(first) is not None
 
 
 class FeedReader:

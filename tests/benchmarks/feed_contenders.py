@@ -218,6 +218,7 @@ def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
         import ray
 
         from pipelines.streams import feed
+        from pipelines.streams.cache import open_cache
         from pipelines.streams.channel import open_channel, stream_start
 
         channel, view = open_channel(), _view(work)
@@ -233,10 +234,12 @@ def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
                 view,
                 work.layout.num_rows,
                 data_cpus=int(resources.cluster_cpus),
-                object_store_bytes=resources.object_store_bytes,
+                object_store_bytes=resources.object_store_bytes - resources.cache_bytes,
             ),
         )
-        stream = feed.feed_stream(plan, functools.partial(stream_start, channel))
+        keeps = feed.worth_keeping(view, work.layout)
+        cache = open_cache(resources.cache_bytes) if keeps else None
+        stream = feed.feed_stream(plan, functools.partial(stream_start, channel), cache)
         (shard,) = stream.streaming_split(1, equal=True)
 
         def announce(segment: Segment) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ def fit(
         workers: int = 1,
         killed_at: Sequence[int] = (),
         stopped_at: int | None = None,
+        stopped_ranks: Sequence[int] = (0, 1),
         into: RunFolder | None = None,
         part: int = 0,
     ) -> Told:
@@ -84,7 +86,7 @@ def fit(
         )
         plan = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
         folder = into or new_run_folder(tmp_path, "digits")
-        worker = recording_worker(folder.path, part, sorted(killed_at), stopped_at)
+        worker = recording_worker(folder.path, part, sorted(killed_at), stopped_at, stopped_ranks)
         monkeypatch.setattr(pipelines.train, "train_worker", worker)
         trained = train(recipe, plan, digits, folder, MemoryTracker(), lambda report: None)
         return Told(trained, folder.path)
@@ -93,7 +95,11 @@ def fit(
 
 
 def recording_worker(
-    folder: Path, part: int, killed_at: Sequence[int], stopped_at: int | None
+    folder: Path,
+    part: int,
+    killed_at: Sequence[int],
+    stopped_at: int | None,
+    stopped_ranks: Sequence[int],
 ) -> Callable[[dict[str, Any]], None]:
     """The real worker, with a pen and, at some global steps, a sudden death of a random rank."""
 
@@ -129,7 +135,7 @@ def recording_worker(
             attempt = 100 * part + deaths
             line = {**place, "global_step": done, "rank": rank, "attempt": attempt}
             pen.write(json.dumps(line | {"loss": float(result.loss_sum)}) + "\n")
-            if done == stopped_at:
+            if done == stopped_at and rank in stopped_ranks:
                 raise ValueError("stopped by the test")
             if dying is not None and done >= dying and rank == victim:
                 (folder / f"death-{deaths}").touch()
@@ -220,3 +226,13 @@ def test_a_training_resized_inside_epochs_sees_each_record_once(
         (100, 0),
         *((200, 0), (200, 1)),
     }
+
+
+def test_a_rank_that_stops_early_ends_the_training_and_nobody_waits_for_it(
+    fit: Callable[..., Told],
+) -> None:
+    started_s = time.monotonic()
+    with pytest.raises(HeadraceError, match="stopped by the test"):
+        fit(workers=2, stopped_at=5, stopped_ranks=[1])
+    # The other rank waits in an all-reduce, whose own limit is half an hour.
+    assert time.monotonic() - started_s < 120
