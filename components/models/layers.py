@@ -15,7 +15,12 @@ def norm_layer(kind: Literal["batch", "group"], channels: int) -> nn.Module:
 
 
 def initialize(model: nn.Module) -> None:
-    """Draw convolutions as He et al. 2015 (normal, fan out); norms start as identity."""
+    """Draw convolutions as He et al. 2015 (normal, fan out); norms start as identity.
+
+    On the meta device there is nothing to draw, and to ask for it imports torch's compiler: 1.5 s.
+    """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
