@@ -159,9 +159,10 @@ def train(
     if resources.cache_bytes and feed.epochs > 1 and worth_keeping(feed.view, feed.train):
         cache = open_cache(resources.cache_bytes)
     listener = _Listener(channel, tracker, on_step)
+    # The plan goes by reference: Ray's controller would import all of this to unpack it.
     trainer = _Trainer(
         train_worker,
-        train_loop_config={"plan": _worker_plan(recipe, resources, task, feed, channel)},
+        train_loop_config={"plan": [ray.put(_worker_plan(recipe, resources, task, feed, channel))]},
         datasets={"feed": feed_stream(feed, partial(stream_start, channel), cache)},
         dataset_config=DataConfig(datasets_to_split=["feed"], execution_options=_feed_options()),
         scaling_config=ScalingConfig(
@@ -351,7 +352,7 @@ class _Listener:
 
 def train_worker(config: dict[str, Any]) -> None:
     """Run on every worker: build or restore, train, report."""
-    plan: WorkerPlan = config["plan"]
+    plan: WorkerPlan = ray.get(config["plan"][0])
     if refusal_of(plan.channel) is not None:
         return
     try:

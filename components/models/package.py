@@ -1,38 +1,48 @@
 """The model package: one folder with all that prediction needs, and one way to predict with it."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from components.errors import DataError, RecipeError, StorageError
+from components.models.compressed import (
+    CompressionSpec,
+    check_layers_fit,
+    fill_from_stored,
+    rebuild,
+    to_stored,
+)
 from components.models.registry import AnyModelConfig, ModelConfig, build_model, config_of
 from components.tasks.registry import task_from_files
 from components.tasks.task import Task
 from components.training.batch import Arrays
 from components.training.parallel import unwrap
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX = "package.json"
 WEIGHTS = "model.safetensors"
+COMPRESSION = "compression.json"
 _TASK_FILES = ("transform", "schema", "classes")
 _CONTENT = (
     WEIGHTS,
     "model.json",
+    COMPRESSION,
     *(f"{name}.json" for name in _TASK_FILES),
     "recipe.yaml",
     "metrics.json",
@@ -60,6 +70,8 @@ class ModelPackage:
     """Of the code; empty outside a repository."""
     versions: Mapping[str, str] | None = None
     """Of Python and the libraries."""
+    compression: CompressionSpec = field(default_factory=CompressionSpec)
+    """What became of `model` since `build_model`, and how its weights are stored."""
 
     @property
     def classes(self) -> Sequence[str]:
@@ -69,7 +81,8 @@ class ModelPackage:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return next(self.model.parameters()).device
+        # A model of integers has buffers alone.
+        return next(itertools.chain(self.model.parameters(), self.model.buffers())).device
 
     def predict(self, records: Any, *, batch_size: int = 256) -> NDArray[Any]:
         """Return class probabilities (B, K), rows of which sum to 1, or values (B,).
@@ -100,9 +113,11 @@ class ModelPackage:
 def save_package(folder: Path, package: ModelPackage) -> Path:
     """Write `package` to `folder`, which appears whole or not at all; an older one is replaced.
 
-    The same package gives the same bytes. Nothing is pickled.
+    The same package gives the same bytes. Nothing is pickled. What a compressed model is worth is
+    what `load_package` then gives: measure that.
 
     Raises:
+        DataError: A weight has no such storage form as `package.compression` asks for.
         StorageError: The disk is full or the folder cannot be written.
     """
     folder = Path(folder)
@@ -116,14 +131,28 @@ def save_package(folder: Path, package: ModelPackage) -> Path:
         raise StorageError(
             f"model package {folder} could not be written: {error}; free space or change `output`"
         ) from error
+    except DataError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise DataError(f"model package {folder} could not be written: {error}") from error
     return folder
+
+
+def package_sha256(folder: Path) -> str:
+    """Return the digest of a package's index, which names the digests of all its other files.
+
+    Raises:
+        DataError: There is no package.
+    """
+    if not (Path(folder) / INDEX).is_file():
+        raise _no_package(folder)
+    return _sha256(Path(folder) / INDEX)
 
 
 def load_package(folder: Path, *, device: torch.device | str = "cpu") -> ModelPackage:
     """Read a package, checking every file against its SHA-256; the model is in eval mode.
 
     Raises:
-        DataError: A file is missing, changed, or of another format.
+        DataError: A file is missing, changed, damaged, or of another format.
     """
     folder = Path(folder)
     index = _verified_index(folder)
@@ -132,7 +161,13 @@ def load_package(folder: Path, *, device: torch.device | str = "cpu") -> ModelPa
         files = {name: _read_json(folder / f"{name}.json") for name in _TASK_FILES}
         task = task_from_files(index["task"], files)
         model = build_model(config, task.shape, num_outputs=task.num_outputs, seed=0)
-        load_model(model, folder / WEIGHTS)
+        compression = _read_compression(folder)
+        rebuild(model, compression)
+        fill_from_stored(model, compression, load_file(folder / WEIGHTS))
+        if compression.structure:
+            check_layers_fit(model, task.shape)
+    except DataError as error:
+        raise DataError(f"model package {folder}: {error}") from error
     except (
         RecipeError,
         SafetensorError,
@@ -154,14 +189,16 @@ def load_package(folder: Path, *, device: torch.device | str = "cpu") -> ModelPa
         dataset_fingerprint=index["dataset_fingerprint"],
         git_commit=index["git_commit"],
         versions=index["versions"],
+        compression=compression,
     )
 
 
 def _write_content(folder: Path, package: ModelPackage) -> None:
     model = unwrap(package.model)
     config = config_of(model, package.model_config)
-    save_file(_distinct_tensors(model), folder / WEIGHTS)
+    save_file(to_stored(model, package.compression), folder / WEIGHTS)
     _write_json(folder / "model.json", config.model_dump(mode="json"))
+    _write_json(folder / COMPRESSION, package.compression.model_dump(mode="json"))
     for name, value in package.task.files().items():
         _write_json(folder / f"{name}.json", value)
     (folder / "recipe.yaml").write_text(package.recipe_yaml, encoding="utf-8")
@@ -178,17 +215,15 @@ def _write_content(folder: Path, package: ModelPackage) -> None:
     _write_json(folder / INDEX, index)
 
 
-def _distinct_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    # safetensors refuses tensors that share memory, and its save_model writes the shared names in
-    # random order, so that equal packages would differ in bytes; load_model finds them by itself.
-    distinct: dict[str, torch.Tensor] = {}
-    seen: set[tuple[object, ...]] = set()
-    for name, tensor in sorted(model.state_dict().items()):
-        where = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() == 0 or where not in seen:
-            distinct[name] = tensor.detach().cpu().contiguous().clone()
-            seen.add(where)
-    return distinct
+def _read_compression(folder: Path) -> CompressionSpec:
+    try:
+        return CompressionSpec.model_validate(_read_json(folder / COMPRESSION))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{COMPRESSION}: {where}: {first['msg']}; use the version that wrote it"
+        ) from error
 
 
 def _replace_folder(new: Path, target: Path) -> None:
@@ -205,9 +240,7 @@ def _replace_folder(new: Path, target: Path) -> None:
 
 def _verified_index(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
-        raise DataError(
-            f"no model package at {folder} ({INDEX} is missing); give the folder that train wrote"
-        )
+        raise _no_package(folder)
     try:
         index: dict[str, Any] = _read_json(folder / INDEX)
         version, digests = index["format_version"], index["sha256"]
@@ -228,6 +261,12 @@ def _verified_index(folder: Path) -> dict[str, Any]:
                 "differs); copy the folder again or train it anew"
             )
     return index
+
+
+def _no_package(folder: Path) -> DataError:
+    return DataError(
+        f"no model package at {folder} ({INDEX} is missing); give the folder that train wrote"
+    )
 
 
 def _sha256(path: Path) -> str:

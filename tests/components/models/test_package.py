@@ -43,6 +43,7 @@ RESNET = ResNetConfig(name="resnet", blocks=(1,), width=8)
 FILES = {
     "model.safetensors",
     "model.json",
+    "compression.json",
     "transform.json",
     "schema.json",
     "classes.json",
@@ -168,8 +169,8 @@ def test_no_or_another_package_is_told(tmp_path: Path) -> None:
         load_package(tmp_path)
     folder = save_package(tmp_path / "package", new_package(RESNET))
     index = json.loads((folder / "package.json").read_text())
-    (folder / "package.json").write_text(json.dumps(index | {"format_version": 2}))
-    with pytest.raises(DataError, match="has format 2, this version reads 1"):
+    (folder / "package.json").write_text(json.dumps(index | {"format_version": 1}))
+    with pytest.raises(DataError, match="has format 1, this version reads 2"):
         load_package(folder)
     for damaged in ("{", "[]", "{}"):
         (folder / "package.json").write_text(damaged)

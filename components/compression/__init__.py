@@ -1,0 +1,1 @@
+"""Smaller and faster models: pruning, factorization, quantization, distillation, measuring."""
