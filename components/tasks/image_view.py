@@ -107,13 +107,13 @@ class ImageView:
         labels_B: npt.NDArray[np.int64] = rows.column("label").cast(pa.int64()).to_numpy()
         return labels_B if places is None else labels_B[places]
 
-    def decoded(self, rows: pa.Table) -> pa.Table | None:
+    def decoded(self, rows: pa.Table, watch: Stopwatch | None = None) -> pa.Table | None:
         """The pictures as raw ones; None where they are raw, or might be decoded at a reduced size.
 
         A picture is decoded at a half of its size where a crop of it is to be shrunk to a half, so
         that it has twice the model's side at least.
         """
-        stored = _Stored(rows, None, Stopwatch())
+        stored = _Stored(rows, None, watch or Stopwatch())
         short_sides_px = np.minimum(stored.numbers("height_px"), stored.numbers("width_px"))
         if stored.has_raw or (short_sides_px >= 2 * self.image_px).any():
             return None

@@ -71,7 +71,7 @@ class TableView:
         taken = rows if places is None else rows.take(places)
         return self.transform.encode_target(pl.DataFrame(pl.from_arrow(taken)))
 
-    def decoded(self, rows: pa.Table) -> None:
+    def decoded(self, rows: pa.Table, watch: Stopwatch | None = None) -> None:
         """None: columns are stored decoded."""
         return
 

@@ -60,6 +60,6 @@ class View(Protocol):
         """What is to be predicted of those rows, (N,)."""
         ...
 
-    def decoded(self, rows: pa.Table) -> pa.Table | None:
+    def decoded(self, rows: pa.Table, watch: Stopwatch | None = None) -> pa.Table | None:
         """Rows that give the same arrays for less work and more memory; None where none do."""
         ...

@@ -209,7 +209,7 @@ def read_feed_task(
     watch = Stopwatch()
     with watch.stage("read"):
         addresses = order.locate(positions)
-        rows, places = read_rows(plan.layout(segment), addresses, view, cache)
+        rows, places = read_rows(plan.layout(segment), addresses, view, watch, cache)
     for steps in _blocks(task, batches, view.row_bytes):
         for rank in range(world_size):
             drawn = [batches.positions(rank, step) for step in steps]
@@ -332,7 +332,11 @@ def _reading(path: str, row_groups: list[int]) -> Iterator[None]:
 
 
 def read_rows(
-    layout: ShardLayout, addresses: RowAddresses, view: View, cache: CacheClient | None = None
+    layout: ShardLayout,
+    addresses: RowAddresses,
+    view: View,
+    watch: Stopwatch,
+    cache: CacheClient | None = None,
 ) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     """Get `record_id` and the view's columns of the row groups in which rows lie.
 
@@ -350,7 +354,7 @@ def read_rows(
     for path, missing in groupby((g for g in groups if g not in found), key=itemgetter(0)):
         fresh = _read_groups(path, [number for _, number in missing], view.columns)
         for number, table in fresh.items():
-            decoded = view.decoded(table) if cache and cache.has_room else None
+            decoded = view.decoded(table, watch) if cache and cache.has_room else None
             if cache and decoded is not None:
                 cache.keep((path, number), decoded)
             found[path, number] = table if decoded is None else decoded

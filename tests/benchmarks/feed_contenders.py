@@ -212,8 +212,7 @@ def bare(work: Workload, epochs: int) -> Iterator[Epochs]:
 
 
 @contextmanager
-def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
-    """The feed of this repository, read as a training worker reads it."""
+def _feed(work: Workload, epochs: int, *, may_keep: bool) -> Iterator[Epochs]:
     with _ray_session(work) as resources:
         import ray
 
@@ -237,7 +236,7 @@ def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
                 object_store_bytes=resources.object_store_bytes - resources.cache_bytes,
             ),
         )
-        keeps = feed.worth_keeping(view, work.layout)
+        keeps = may_keep and feed.worth_keeping(view, work.layout)
         cache = open_cache(resources.cache_bytes) if keeps else None
         stream = feed.feed_stream(plan, functools.partial(stream_start, channel), cache)
         (shard,) = stream.streaming_split(1, equal=True)
@@ -258,6 +257,16 @@ def ours(work: Workload, epochs: int) -> Iterator[Epochs]:
         # The stream must be closed before Ray is.
         readers.clear()
         gc.collect()
+
+
+def ours(work: Workload, epochs: int) -> AbstractContextManager[Epochs]:
+    """The feed of this repository, read as a training worker reads it; keeps what fits decoded."""
+    return _feed(work, epochs, may_keep=True)
+
+
+def ours_streamed(work: Workload, epochs: int) -> AbstractContextManager[Epochs]:
+    """The same without its memory cache: of data that do not fit."""
+    return _feed(work, epochs, may_keep=False)
 
 
 class _Decoded(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
@@ -310,5 +319,13 @@ def ffcv(work: Workload, epochs: int) -> Iterator[Epochs]:
 
 CONTENDERS: dict[str, Contender] = {
     function.__name__: function
-    for function in (dataloader_files, dataloader_shards, ray_stock, bare, ours, ffcv)
+    for function in (
+        dataloader_files,
+        dataloader_shards,
+        ray_stock,
+        bare,
+        ours,
+        ours_streamed,
+        ffcv,
+    )
 }
