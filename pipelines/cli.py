@@ -200,6 +200,31 @@ def evaluate(
 
 
 @app.command()
+def compress(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    package: Annotated[
+        Path | None,
+        typer.Option(help="Model package; default: the newest that the recipe trained."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the recipe's compression steps to a trained package, and measure both."""
+
+    def job() -> dict[str, Any]:
+        from pipelines.jobs import compress_job
+
+        return compress_job(recipe, overrides or [], package, _errors)
+
+    def show(result: dict[str, Any]) -> None:
+        from pipelines.compress_page import print_compressed
+
+        print_compressed(result, Console())
+
+    _do(job, as_json, show)
+
+
+@app.command()
 def run(recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False) -> None:
     """Plan, prepare, train, evaluate and report: the whole road."""
 

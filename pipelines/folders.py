@@ -49,6 +49,16 @@ class RunFolder:
         return self.path / "package"
 
     @property
+    def steps(self) -> Path:
+        """Of a compression: a package after each step but the last."""
+        return self.path / "steps"
+
+    @property
+    def comparison(self) -> Path:
+        """Of a compression: the model before and after, measured."""
+        return self.path / "comparison.json"
+
+    @property
     def history(self) -> Path:
         """One row of metrics per epoch."""
         return self.path / "history.json"
@@ -65,7 +75,8 @@ class RunFolder:
 
     @property
     def predictions(self) -> Path:
-        """One Parquet file of predictions per evaluated split."""
+        """One Parquet file of predictions per evaluated split; of a compression also those of the
+        package before it, in `base`."""
         return self.path / "predictions"
 
 

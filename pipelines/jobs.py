@@ -10,7 +10,7 @@ from rich.console import Console
 
 from clusters.resources import plan_resources
 from clusters.session import capacity_of, connect, disconnect, ray_session
-from components.errors import DataError
+from components.errors import DataError, RecipeError
 from components.models.package import INDEX, load_package
 from components.records.manifest import MANIFEST_NAME, read_manifest
 from components.records.split import Split
@@ -32,6 +32,7 @@ from pipelines.prepare import plan_prepare, prepare
 from pipelines.prepare_tables import table_schema
 from pipelines.recipe import Recipe, TableRecipe, load_recipe
 from pipelines.run import Timings, run, run_folder, train_only
+from pipelines.shards import PreparedData
 from pipelines.show import as_dict, show_record
 
 
@@ -160,6 +161,27 @@ def evaluate_job(
     }
 
 
+def compress_job(
+    reference: str, overrides: Sequence[str], package: Path | None, console: Console
+) -> dict[str, Any]:
+    """`compress`: of the newest package that was trained, or of one that is named."""
+    # What prunes and measures takes a second to import, which no other command need wait for.
+    from pipelines.compress import compress
+
+    recipe = load_recipe(reference, overrides)
+    if not recipe.compression:
+        raise RecipeError(
+            f"recipe {recipe.name}: compression has no steps, so there is nothing to do; give it "
+            "some, as compression=[{kind: quantize, what: int8_static}]"
+        )
+    resources = plan_resources(recipe.cluster, capacity_of(recipe.cluster))
+    base = package or _newest_trained_package(recipe)
+    dataset = _dataset_of(base, recipe)
+    data = PreparedData(dataset, read_manifest(dataset), cached=True)
+    with Display(console).shown() as display:
+        return compress(recipe, resources, base, data, display)
+
+
 def show_job(
     reference: str, overrides: Sequence[str], record: str, epochs: Sequence[int]
 ) -> dict[str, Any]:
@@ -210,6 +232,21 @@ def _describe_cluster() -> str:
 
 
 def _newest_package(recipe: Recipe) -> Path:
+    return _packages(recipe)[-1]
+
+
+def _newest_trained_package(recipe: Recipe) -> Path:
+    for package in reversed(_packages(recipe)):
+        if not load_package(package).compression.lineage:
+            return package
+    raise DataError(
+        f"{recipe.output} holds only compressed packages of recipe {recipe.name}; run "
+        f"`train {recipe.name}` first or name one with --package"
+    )
+
+
+def _packages(recipe: Recipe) -> list[Path]:
+    """All packages of a recipe, oldest first; at least one."""
     runs = [RunFolder(path) for path in run_folders(Path(recipe.output), recipe.name)]
     packages = [run.package for run in runs if (run.package / INDEX).is_file()]
     if not packages:
@@ -217,4 +254,4 @@ def _newest_package(recipe: Recipe) -> Path:
             f"{recipe.output} holds no package of recipe {recipe.name}; run `train {recipe.name}` "
             "first or name one with --package"
         )
-    return packages[-1]
+    return packages

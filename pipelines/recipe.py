@@ -37,10 +37,10 @@ from pipelines.recipe_problems import (
     default_tag,
     explain,
     is_single,
+    listed,
     sections,
     shown,
     tag_field,
-    variant_tagged,
 )
 
 __all__ = [
@@ -65,7 +65,7 @@ _KIND_OF_TASK = {
     task: kind for kind in KINDS for task in get_args(kind.model_fields["task"].annotation)
 }
 # What a person writes last, and so reads last.
-_LAST = ("model", "train", "tracking", "cluster")
+_LAST = ("model", "train", "compression", "tracking", "cluster")
 
 
 def shipped_recipes() -> list[str]:
@@ -187,8 +187,8 @@ def _settle(document: Document, written: Document, kind: type[Recipe]) -> None:
         default = default_tag(field)
         if name not in section and default is not None:
             section[name] = default
-        old = variant_tagged(field, before.get(path, {}).get(name, default))
-        new = variant_tagged(field, section.get(name))
+        old = chosen_variant(field, before.get(path, {}))
+        new = chosen_variant(field, section)
         if old is None or new is None or old is new:
             continue
         for key in [key for key in section if key in old.model_fields]:
@@ -207,7 +207,8 @@ def _open_empty_sections(model: type[Config], values: dict[str, Any]) -> None:
 
 def _open_empty(model: type[Config], values: dict[str, Any]) -> None:
     for name, field in model.model_fields.items():
-        if name in values and values[name] is None and is_single(field.annotation):
+        opens = is_single(field.annotation) or listed(field.annotation) is not None
+        if name in values and values[name] is None and opens:
             if field.is_required():
                 values[name] = {}
             else:

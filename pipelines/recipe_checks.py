@@ -1,9 +1,10 @@
 """Settings of different sections that cannot be together, found before anything starts."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from clusters.resources import ClusterConfig
+from components.compression.config import AnyStep, misplaced, step_name
 from components.errors import RecipeError
 from components.images.geometry import InputConfig
 from components.models.registry import AnyModelConfig, ConvNetConfig, ResNetConfig
@@ -142,3 +143,12 @@ def target(
             f"data.columns.{name}.kind = {kind!r}: {task} predicts a column of kind "
             f"{' or '.join(wanted)}; change the kind, data.target or task",
         )
+
+
+def compression(steps: Sequence[AnyStep]) -> Iterator[Contradiction]:
+    """Yield steps that cannot follow those before them."""
+    for problem in misplaced([step_name(step.kind, step.model_dump()) for step in steps]):
+        places = [f"compression.{index}" for index in (problem.later, problem.earlier)]
+        settings = [f"{place}{end}" for place in places for end in ("", ".kind", ".what")]
+        remedy = problem.remedy.format(earlier=places[1])
+        yield Contradiction(("compression", *settings), f"{places[0]}: {problem.reason}; {remedy}")

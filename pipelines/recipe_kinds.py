@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from clusters.resources import ClusterConfig
+from components.compression.config import CompressionStep
 from components.config import Config
 from components.images.augment import AugmentConfig
 from components.images.geometry import InputConfig
@@ -102,6 +103,8 @@ class Recipe(Config):
     """The network."""
     train: TrainConfig
     """How the network is trained."""
+    compression: tuple[CompressionStep, ...] = ()
+    """What `compress` does to the trained model, step by step; training itself ignores it."""
     tracking: TrackingConfig = TrackingConfig()
     """How the run is filed in MLflow."""
     cluster: ClusterConfig = ClusterConfig()
@@ -113,6 +116,7 @@ class Recipe(Config):
             *self._own_contradictions(),
             *checks.workers(self.train, self.cluster),
             *checks.warmup(self.train),
+            *checks.compression(self.compression),
         ]
         if found:
             raise Contradictions(found)

@@ -53,18 +53,17 @@ def mapped(annotation: Any) -> type[Config] | None:
     return options[0] if len(options) == 1 else None
 
 
+def listed(annotation: Any) -> FieldInfo | None:
+    """Return what each item is of a field that is a list of sections."""
+    items = get_args(annotation)
+    if get_origin(annotation) is not tuple or not items or not variants(items[0]):
+        return None
+    return FieldInfo.from_annotation(items[0])
+
+
 def tag_field(field: FieldInfo) -> str | None:
     """Return the setting that tells the variants of a field apart, as `name`."""
     return field.discriminator if isinstance(field.discriminator, str) else None
-
-
-def variant_tagged(field: FieldInfo, tag: Any) -> type[Config] | None:
-    """Return the variant whose discriminator is `tag`."""
-    name = tag_field(field)
-    for variant in variants(field.annotation):
-        if name and tag in get_args(variant.model_fields[name].annotation):
-            return variant
-    return None
 
 
 def default_tag(field: FieldInfo) -> Any:
@@ -91,15 +90,25 @@ def sections(
                 if isinstance(value, dict):
                     yield (*path, name, key), FieldInfo(annotation=entry), value
                     yield from sections(entry, value, (*path, name, key))
+        item = listed(field.annotation)
+        if isinstance(section, list) and item is not None:
+            for index, value in enumerate(section):
+                if isinstance(value, dict):
+                    yield (*path, name, index), item, value
 
 
 def chosen_variant(field: FieldInfo, section: dict[str, Any]) -> type[Config] | None:
     """Return the config that describes a section as it is written."""
     name = tag_field(field)
-    if name is not None:
-        return variant_tagged(field, section.get(name, default_tag(field)))
-    options = variants(field.annotation)
-    return options[0] if len(options) == 1 else None
+    if name is None:
+        only = variants(field.annotation)
+        return only[0] if len(only) == 1 else None
+    tag = section.get(name, default_tag(field))
+    for option in get_args(field.annotation):
+        if any(tag in get_args(v.model_fields[name].annotation) for v in variants(option)):
+            # An option may again be several, told apart by another setting.
+            return chosen_variant(FieldInfo.from_annotation(option), section)
+    return None
 
 
 def setting_names(model: type[Config], path: Path = ()) -> Iterator[Path]:
@@ -109,6 +118,10 @@ def setting_names(model: type[Config], path: Path = ()) -> Iterator[Path]:
         entry = mapped(field.annotation)
         if entry is not None:
             yield from setting_names(entry, (*path, name, "NAME"))
+        item = listed(field.annotation)
+        if item is not None:
+            for variant in variants(item.annotation):
+                yield from setting_names(variant, (*path, name, "N"))
         for variant in variants(field.annotation):
             yield from setting_names(variant, (*path, name))
 
@@ -149,8 +162,7 @@ def _by_branch(details: list[ErrorDetails], document: Document) -> list[ErrorDet
 
 def _place(item: Contradiction, document: Document) -> Place:
     """Return where the last of the settings was written: overrides come after the file."""
-    paths = (tuple(name.split(".")) for name in item.settings)
-    written = [document.places[path] for path in paths if path in document.places]
+    written = [place for path, place in document.places.items() if dotted(path) in item.settings]
     return max(written, default=Place(0, document.title))
 
 
@@ -244,7 +256,7 @@ def _reason(detail: ErrorDetails, path: Path) -> tuple[Path, str]:
         refusal = f"{name}.{key} = {shown(tag)}: must be {expected}"
         return (*path, key), refusal + _did_you_mean(tag, expected)
     value = shown(detail["input"])
-    if kind in ("model_type", "dict_type"):
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
         return path, f"{name} = {value}: must be a section with settings of its own"
     if kind == "literal_error":
         hint = _did_you_mean(detail["input"], context["expected"])

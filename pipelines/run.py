@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clusters.resources import ResourcePlan
 from clusters.session import ray_session
 from components.errors import DataError
 from components.models.package import ModelPackage, save_package
@@ -17,7 +18,7 @@ from components.models.registry import build_model
 from components.records.files import write_text
 from components.records.split import Split
 from components.reports.bound import Bound, find_bound
-from components.tracking.mlflow_tracker import start_mlflow
+from components.tracking.mlflow_tracker import MlflowTracker, start_mlflow
 from components.tracking.params import flatten
 from components.tracking.server import check_server, resolve_uri
 from components.tracking.tracker import Tracker
@@ -86,7 +87,7 @@ def run(recipe: Recipe, plan: RunPlan, folder: RunFolder, display: Display) -> d
                         plan.resources,
                         display.progress,
                     )
-                    for split in _evaluated_splits(data)
+                    for split in evaluated_splits(data)
                 ]
             metrics = {str(done.split): done.metrics for done in evaluations}
             save_package(folder.package, replace(package, metrics=metrics))
@@ -132,7 +133,8 @@ def data_wait_share(trained: Trained) -> float:
     return float(np.average(shares, weights=seconds))
 
 
-def _evaluated_splits(data: PreparedData) -> list[Split]:
+def evaluated_splits(data: PreparedData) -> list[Split]:
+    """Those of val and test that have records."""
     splits: list[Split] = ["val", "test"]
     return [split for split in splits if data.manifest.num_records(split)]
 
@@ -149,7 +151,22 @@ def _tracked(
             f"{state['dataset_fingerprint'][:12]} and the source has changed since (now "
             f"{data.manifest.fingerprint[:12]}); start without resume"
         )
-    with start_mlflow(
+    with open_run(recipe, data, folder, resume_run_id=state.get("mlflow_run_id")) as tracker:
+        _write_state(folder, recipe, data, tracker)
+        log_inputs(tracker, recipe, plan.resources, data, folder)
+        yield tracker
+
+
+def open_run(
+    recipe: Recipe,
+    data: PreparedData,
+    folder: RunFolder,
+    *,
+    resume_run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> MlflowTracker:
+    """Open a run of the recipe in MLflow, or one that was opened before; used with `with`."""
+    return start_mlflow(
         uri=None,
         root=Path(recipe.output),
         experiment=recipe.tracking.experiment,
@@ -159,20 +176,29 @@ def _tracked(
             "headrace.recipe_fingerprint": recipe_fingerprint(recipe),
             "headrace.dataset_fingerprint": data.manifest.fingerprint,
             "headrace.run_folder": shown(folder.path),
+            **(tags or {}),
         },
-        resume_run_id=state.get("mlflow_run_id"),
+        resume_run_id=resume_run_id,
         git_commit=git_commit(),
         system_metrics=recipe.tracking.system_metrics,
-    ) as tracker:
-        _write_state(folder, recipe, data, tracker)
-        write_text(folder.recipe, resolved_yaml(public_recipe(recipe)))
-        tracker.log_params(flatten(public_recipe(recipe).model_dump(mode="json")))
-        tracker.log_params(flatten(plan.resources.as_dict(), "resources."))
-        tracker.log_params(flatten(versions(), "version."))
-        tracker.log_dataset(recipe.name, data.manifest.fingerprint, "train", shown(data.folder))
-        tracker.log_artifact(folder.recipe)
-        tracker.log_artifact(data.folder / "manifest.json", "dataset")
-        yield tracker
+    )
+
+
+def log_inputs(
+    tracker: Tracker,
+    recipe: Recipe,
+    resources: ResourcePlan,
+    data: PreparedData,
+    folder: RunFolder,
+) -> None:
+    """Tell the tracker all that a run begins with; the recipe goes to the run's folder too."""
+    write_text(folder.recipe, resolved_yaml(public_recipe(recipe)))
+    tracker.log_params(flatten(public_recipe(recipe).model_dump(mode="json")))
+    tracker.log_params(flatten(resources.as_dict(), "resources."))
+    tracker.log_params(flatten(versions(), "version."))
+    tracker.log_dataset(recipe.name, data.manifest.fingerprint, "train", shown(data.folder))
+    tracker.log_artifact(folder.recipe)
+    tracker.log_artifact(data.folder / "manifest.json", "dataset")
 
 
 def run_folder(recipe: Recipe) -> RunFolder:

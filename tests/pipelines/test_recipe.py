@@ -77,7 +77,7 @@ def test_resolved_yaml_is_complete_and_stable(small: str) -> None:
     values = yaml.safe_load(resolved)
     assert sorted(values) == sorted(ImageRecipe.model_fields)
     assert list(values)[:4] == ["name", "task", "seed", "output"]
-    assert list(values)[-4:] == ["model", "train", "tracking", "cluster"]
+    assert list(values)[-5:] == ["model", "train", "compression", "tracking", "cluster"]
     assert values["train"]["optimizer"]["name"] == "sgd"
     assert values["data"]["store"]["short_side_px"] is None
     assert resolved == resolved_yaml(load_recipe(small))
@@ -311,6 +311,87 @@ def test_sections_written_empty_and_choices_without_a_name_are_the_defaults(tmp_
     assert load_recipe(write(tmp_path, empty)) == plain
     nameless = load_recipe(write(tmp_path, empty), ["model.width=16"])
     assert (nameless.model.name, nameless.model.width) == ("convnet", 16)
+
+
+STEPS = SMALL + (
+    "compression:\n"  # line 4
+    "  - kind: prune\n"
+    "    what: channels\n"
+    "    max_flops: 0.4\n"
+    "  - {kind: quantize, what: int8_static, percentile: 99.9}\n"
+)
+
+
+def test_steps_of_compression_are_read_changed_and_written(tmp_path: Path) -> None:
+    file = write(tmp_path, STEPS)
+    prune, quantize = load_recipe(file, ["compression.0.max_flops=0.3"]).compression
+    assert prune.model_dump() == {
+        "kind": "prune",
+        "what": "channels",
+        "max_flops": 0.3,
+        "round_to": 8,
+        "importance": "l2",
+    }
+    assert (quantize.kind, quantize.model_dump()["percentile"]) == ("quantize", 99.9)
+    # Another variant drops what the file said of the old one alone.
+    other = load_recipe(file, ["compression.1.what=int8_weights", "compression.0.what=heads"])
+    assert "percentile" not in other.compression[1].model_dump()
+    assert other.compression[0].model_dump()["max_flops"] == 0.4
+    whole = load_recipe(file, ["compression=[{kind: prune, what: 2:4}, {kind: fold}]"])
+    assert [step.kind for step in whole.compression] == ["prune", "fold"]
+    assert load_recipe(write(tmp_path, resolved_yaml(whole))) == whole
+    assert load_recipe(write(tmp_path, SMALL + "compression:\n")).compression == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (
+            ["compression.0.max_flop=1"],
+            [
+                "override 'compression.0.max_flop=1': compression.0.max_flop is not a setting of "
+                "compression.0 'prune'; did you mean compression.0.max_flops?"
+            ],
+        ),
+        (
+            ["compression.1.what=int8"],
+            [
+                "override 'compression.1.what=int8': compression.1.what = 'int8': must be "
+                "'int8_static', 'int8_dynamic', 'int8_weights' or 'int4_weights'; did you mean "
+                "int8_static?"
+            ],
+        ),
+        (
+            ["compression.0.kind=factorize"],
+            ["compression.0: give exactly one of energy and rank, not energy None and rank None"],
+        ),
+        (
+            ["compression.0={kind: quantize, what: int8_dynamic}"],
+            [
+                "compression.1: quantize int8_static cannot follow quantize int8_dynamic; keep "
+                "only one of the two"
+            ],
+        ),
+        (["compression=[fold]"], ["compression.0 = 'fold': must be a section with settings of"]),
+        (["compression=[{kind: prune}]"], ["does not say which it is; give compression.0.what"]),
+        (["compression=fold"], ["compression = 'fold': must be a list"]),
+        (["max_flops=0.5"], ["max_flops is not a setting of a recipe; did you mean compression."]),
+    ],
+)
+def test_a_wrong_step_is_refused_with_its_place_in_the_list(
+    tmp_path: Path, overrides: list[str], lines: list[str]
+) -> None:
+    refused = refusal(write(tmp_path, STEPS), *overrides)
+    assert len(refused) == len(lines)
+    assert all(words in line for line, words in zip(refused, lines, strict=True))
+
+
+def test_steps_in_another_order_are_refused_at_the_line_of_the_second(tmp_path: Path) -> None:
+    text = SMALL + "compression:\n  - {kind: fold}\n  - {kind: factorize, rank: 2}\n"
+    assert refusal(write(tmp_path, text)) == [
+        "recipe small.yaml, line 6: compression.1: factorize comes before fold; move it before "
+        "compression.0"
+    ]
 
 
 def test_the_fingerprint_is_of_what_is_computed(small: str) -> None:
