@@ -9,6 +9,7 @@ a value lies on the border between two.
 The layers are for prediction alone: they have no parameters and no gradients.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple, Self
@@ -67,7 +68,7 @@ def on_grid(x: torch.Tensor, grid: Grid) -> torch.Tensor:
     return codes.clamp_(low, high).mul_(grid.scale)
 
 
-class _Int8Module(nn.Module):
+class _Int8Module(nn.Module, ABC):
     """Weights of one layer as integers, one scale per output channel; the bias is float32."""
 
     weight_int8: torch.Tensor
@@ -116,8 +117,8 @@ class _Int8Module(nn.Module):
         y: torch.Tensor = operator(codes, *arguments)
         return y
 
-    def _pack(self, codes: torch.Tensor) -> _Packed:
-        raise NotImplementedError
+    @abstractmethod
+    def _pack(self, codes: torch.Tensor) -> _Packed: ...
 
     def _scales(self) -> tuple[torch.Tensor, torch.Tensor]:
         # Of the weights, and their zero points.
@@ -188,8 +189,8 @@ class _StaticInt8(_Int8Module):
             return (1.0, 0, torch.float32, relu, [], "")
         return (self.output.scale, self.output.zero_point, torch.uint8, relu, [], "")
 
-    def _sums(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _sums(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor: ...
 
 
 class Int8Conv2d(_StaticInt8):

@@ -24,7 +24,10 @@ _OTHER_CODE = frozenset(
         "images/transforms.py",
         "records/epoch_plan.py",
         "records/fingerprint.py",
+        "records/row_order.py",
+        "records/sampling.py",
         "records/shuffle.py",
+        "records/weighted_order.py",
     }
 )
 _PREPARE_LIBRARIES = (

@@ -1,5 +1,7 @@
 """Weighing the rows of prepared shards: one column is read, twice, and only sums come back."""
 
+from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -43,7 +45,7 @@ def weigh(config: SamplingConfig, manifest: Manifest, layout: ShardLayout) -> We
         return None
     weights, largest = _weights(config, manifest, layout)
     visits = Visits.for_weights_up_to(largest)
-    function = partial(_masses, weights, visits, layout.row_group_rows)
+    function = partial(_masses, weights, visits)
     masses = [m for found in run_tasks("Weigh", function, layout.paths, list) for m in found]
     return WeighedGroups.of(weights, visits, np.array(masses).T)
 
@@ -58,6 +60,11 @@ def _weights(
         function = partial(_total_and_largest, column)
         for part, most in run_tasks("SumWeights", function, layout.paths, list):
             total, largest = total + part, max(largest, most)
+        if not total:
+            raise DataError(
+                f"train.sampling.weight_column = {column!r}: all weights of train are 0, so no "
+                "record would be seen; name another column"
+            )
         scale = layout.num_rows / total
         return RecordWeights(column, scale=scale), largest * scale
     plain = RecordWeights(
@@ -65,13 +72,14 @@ def _weights(
         names=tuple(manifest.classes) if column == "label" else (),
         top_only=column == "origin",
     )
-    counts: dict[str, int] = {}
-    for found in run_tasks("CountStrata", partial(_counts, plain), layout.paths, dict):
-        for value, count in found.items():
-            counts[value] = counts.get(value, 0) + count
+    counts: Counter[str] = Counter()
+    if column == "label":
+        counts.update(manifest.class_counts["train"])
+    else:
+        for found in run_tasks("CountStrata", partial(_counts, plain), layout.paths, dict):
+            counts.update(found)
     by_value = stratum_weights(counts, config)
-    weights = RecordWeights(column, by_value, names=plain.names, top_only=plain.top_only)
-    return weights, max(by_value.values())
+    return replace(plain, by_value=by_value), max(by_value.values())
 
 
 def _column(config: SamplingConfig, manifest: Manifest) -> str:
@@ -122,7 +130,7 @@ def _total_and_largest(column: str, path: str) -> list[float]:
     values = pq.read_table(path, columns=[column]).column(column)
     try:
         numbers = values.cast(pa.float64())
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
             f"train.sampling.weight_column = {column!r}: {error}; name a column of numbers"
         ) from error
@@ -136,8 +144,6 @@ def _total_and_largest(column: str, path: str) -> list[float]:
     return [pc.sum(numbers).as_py() or 0.0, pc.max(numbers).as_py() or 0.0]
 
 
-def _masses(
-    weights: RecordWeights, visits: Visits, row_group_rows: int, path: str
-) -> list[list[float]]:
+def _masses(weights: RecordWeights, visits: Visits, path: str) -> list[list[float]]:
     groups = _row_groups(weights.column, path)
     return [visits.masses(weights.of(values)).tolist() for values in groups]

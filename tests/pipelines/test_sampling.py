@@ -59,6 +59,8 @@ def test_a_column_of_weights(
         weigh(config, manifest, made([1.0, None, -1.0]))
     with pytest.raises(DataError, match=r"weight_column = 'worth': .* name a column of numbers"):
         weigh(config, manifest, made(["many", "few"]))
+    with pytest.raises(DataError, match=r"weight_column = 'worth': all weights of train are 0"):
+        weigh(config, manifest, made([0.0, 0.0]))
 
 
 @pytest.mark.parametrize(
